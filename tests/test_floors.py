@@ -27,6 +27,7 @@ FLOORS = {
     "session": {"core", "sources"},
     "advise": {"core", "pixels", *SCIENCES, "sources"},  # looks at a recording with what every science has
     "engine": {"core", "sources", "network", "session", "actions", "inputs"},
+    "reprocess": {"core", "sources", "session", "engine"},
     "report": {"core", "pixels", "session"},
     "viewer": {"core", "network"},
     "web": {"core", "network", "viewer"},  # of the viewer what knows no Qt: tests/web
@@ -39,6 +40,7 @@ FLOORS = {
         "network",
         "session",
         "engine",
+        "reprocess",
         "report",
         "viewer",
         "web",
@@ -74,6 +76,9 @@ DOORS = {
     "pyqtgraph": ("viewer/*.py",),
     "PySide6": ("viewer/*.py",),
     "websockets": ("web/server.py",),
+    "dask": ("reprocess/cluster.py",),
+    "distributed": ("reprocess/cluster.py",),
+    "dask_jobqueue": ("reprocess/cluster.py",),
     "PIL": ("web/run_view.py",),
     "pymmcore": ("sources/camera*.py",),
     "pymmcore_plus": ("sources/camera*.py",),

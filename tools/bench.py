@@ -1,6 +1,6 @@
 """All figures of the table of speed on one page; and what the benchmarks share: a camera in memory, how figures show.
 
-python tools/bench.py                   the table and the roofline, in five minutes on a quiet machine
+python tools/bench.py                   the table, the roofline and how costs grow, in six minutes on a quiet machine
 python tools/bench.py --page docs/speed.md   and docs/speed.md with its picture, written anew
 python tools/bench.py motion spots      those parts of the table (tools/bench_speed.py says what each one is)
 """
@@ -12,6 +12,7 @@ import importlib
 import multiprocessing
 import os
 import platform
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,6 +22,7 @@ from pathlib import Path
 import numpy as np
 
 from streamfluo import Block, Operator, Source, Spec
+from streamfluo.cli.cli import SWITCH_S
 from streamfluo.core.source import Series
 from streamfluo.network.frames import ReplayedFrames
 from streamfluo.network.server import DataServer
@@ -122,13 +124,15 @@ def machine() -> str:
 
 
 def main() -> None:
-    import bench_speed  # they import this module
+    import bench_growth  # they import this module
+    import bench_speed
     import roofline
 
     parser = argparse.ArgumentParser(description="All figures of the table of speed.")
     parser.add_argument("parts", nargs="*", choices=[[], *bench_speed.JOBS], help="none named: all, and the roofline")
     parser.add_argument("--page", type=Path, help="the page to write, with a picture in images beside it")
     words = parser.parse_args()
+    sys.setswitchinterval(SWITCH_S)  # as all commands do
     began, before = time.monotonic(), machine()
     figures = []
     for part in words.parts or bench_speed.JOBS:
@@ -138,13 +142,15 @@ def main() -> None:
     if words.parts:
         return
     roof, works = roofline.measure_roof(), roofline.works()
-    tables = roofline.table(roof, works), roofline.config_table()
+    grown = list(bench_growth.grown())
+    tables = roofline.table(roof, works), roofline.config_table(), bench_growth.table(grown)
     print(*tables, sep="\n\n")
     if words.page is not None:
         minutes = (time.monotonic() - began) / 60
         told = f"{before}; load {os.getloadavg()[0]:.1f} at the end, {minutes:.0f} minutes"
         words.page.write_text(bench_speed.page(figures, told, tables), encoding="utf-8")
         roofline.draw(roof, works, words.page.parent / "images" / "roofline.png")
+        bench_growth.draw(grown, words.page.parent / "images" / "growth.png")
 
 
 if __name__ == "__main__":

@@ -71,11 +71,12 @@ class Collected:
         return {name: np.concatenate([rows[name] for rows in self.settled]) for name in self.settled[0]}
 
 
-def measure(name: str, seed: int, loops: int) -> None:
+def measure(name: str, seed: int, loops: int, accept: str) -> None:
     """Run a movie and print cost, memory and scores."""
     frames, _ = movie(name, seed)
     before = resident_mb()
-    chain = Chain.from_toml(CONFIG, Spec(frames.shape[1:], frames.dtype, interval_s=INTERVAL_S))
+    spec = Spec(frames.shape[1:], frames.dtype, interval_s=INTERVAL_S)
+    chain = Chain.from_toml(CONFIG, spec, [f"extract.accept={accept}"])
     got, times, reference = Collected(), [], []
     sample = np.random.default_rng(0).random((512, 512), np.float32)
     peak = 0.0
@@ -97,7 +98,7 @@ def measure(name: str, seed: int, loops: int) -> None:
     late = np.array(times[SKIP:])
     mean, p99, worst = late.mean(), np.percentile(late, 99), late.max()
     print(
-        f"{name}, seed {seed}: mean {mean:.2f} ms = {mean / one:.2f} rfft2 of 512 × 512 ({one:.2f} ms), "
+        f"{name}, seed {seed}, {accept}: mean {mean:.2f} ms = {mean / one:.2f} rfft2 of 512 × 512 ({one:.2f} ms), "
         f"p99 {p99:.2f} = {p99 / one:.1f}, worst {worst:.1f} = {worst / one:.0f}, "
         f"initialisation {times[SKIP - 1]:.0f} ms; peak {peak:.0f} MB more than before",
         flush=True,
@@ -144,19 +145,19 @@ def measure_until_values(name: str, seed: int) -> None:
     )
 
 
-def measure_field(name: str, seeds: list[int], background: str) -> None:
+def measure_field(name: str, seeds: list[int], background: str, accept: str) -> None:
     """Run a simulated field with several seeds and print the mean scores."""
     scores, cost_ms = [], []
     for seed in seeds:
         movie, truth = fields.render(name, seed)
         began = time.process_time()
-        cells, shifts = fields.extract(movie, name, background)
+        cells, shifts = fields.extract(movie, name, background, accept)
         cost_ms.append(1e3 * (time.process_time() - began) / len(movie))
         scores.append(fields.score(cells, shifts, truth))
     mean = {key: np.mean([getattr(one, key) for one in scores]) for key in ("accepted", "duplicates", "processes")}
     f1, precision, recall, traces = np.array([(s.f1, s.precision, s.recall, s.traces) for s in scores]).T
     print(
-        f"{name:11} {background:9} F1 {f1.mean():.3f} ({', '.join(f'{one:.2f}' for one in f1)}), precision "
+        f"{name:11} {background:9} {accept:7} F1 {f1.mean():.3f} ({', '.join(f'{one:.2f}' for one in f1)}), precision "
         f"{precision.mean():.3f}, recall {recall.mean():.3f}, accepted {mean['accepted']:.1f}, duplicates "
         f"{mean['duplicates']:.1f}, processes {mean['processes']:.1f}, traces {traces.mean():.3f}, "
         f"{np.mean(cost_ms):.2f} ms of CPU a frame",
@@ -168,21 +169,23 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--fields", nargs="*", choices=list(fields.FIELDS), help="simulated fields; none named: all")
     parser.add_argument("--backgrounds", nargs="+", default=["ring", "low_rank"])
+    parser.add_argument("--accept", nargs="+", default=["rule"], choices=["rule", "learned"])
     parser.add_argument("--movies", default="abc")
     parser.add_argument("--seeds", type=int, nargs="+", default=[7])
     parser.add_argument("--loops", type=int, default=1, help="repeat the frames, without scores")
     parser.add_argument("--until-values", action="store_true", help="time of `extract` alone, without scores")
     args = parser.parse_args()
     if args.fields is not None:
-        for name, background in itertools.product(args.fields or fields.FIELDS, args.backgrounds):
-            measure_field(name, args.seeds, background)
+        for options in itertools.product(args.fields or fields.FIELDS, args.backgrounds, args.accept):
+            measure_field(options[0], args.seeds, *options[1:])
         return
     for seed in args.seeds:
         for name in args.movies:
             if args.until_values:
                 measure_until_values(name, seed)
             else:
-                measure(name, seed, args.loops)
+                for accept in args.accept:
+                    measure(name, seed, args.loops, accept)
 
 
 if __name__ == "__main__":

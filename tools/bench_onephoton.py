@@ -32,38 +32,41 @@ SIDE, FRAMES, CELLS, CLOUDS, SIGMA_PX = 160, 1500, 30, 8, 2.5
 CELL_E, HAZE_E, COUNTS = 100.0, 1500.0, 5.0  # photoelectrons of a transient and of the static background; ADU per e
 
 
-def render(seed: int, cloud_e: float, shake_px: float) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """Return a movie (t, y, x) uint16 and its truth in the format of semireal/score.py."""
+def render(
+    seed: int, cloud_e: float, shake_px: float, frames: int = FRAMES, count: int = CELLS
+) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Return a movie (t, y, x) uint16 of so many cells and its truth in the format of semireal/score.py."""
     rng = np.random.default_rng(seed)
     yy, xx = np.mgrid[:SIDE, :SIDE]
     places: list[np.ndarray] = []
-    while len(places) < CELLS:
+    while len(places) < count:
         place = rng.uniform(10, SIDE - 10, 2)
         if all(np.hypot(*(place - other)) > 3 * SIGMA_PX for other in places):
             places.append(place)
     cells = np.array([np.exp(-((yy - y) ** 2 + (xx - x) ** 2) / (2 * SIGMA_PX**2)) for y, x in places])
+    cells = cells.reshape(count, SIDE, SIDE)
     cells[cells < 0.05] = 0
     g = np.exp(-INTERVAL_S / 0.4)
-    spikes = (rng.random((CELLS, FRAMES)) < 0.01) * rng.uniform(0.5, 1.5, (CELLS, FRAMES)) * CELL_E
+    spikes = (rng.random((count, frames)) < 0.01) * rng.uniform(0.5, 1.5, (count, frames)) * CELL_E
     activity = spikes.copy()
-    for t in range(1, FRAMES):
+    for t in range(1, frames):
         activity[:, t] += g * activity[:, t - 1]
     clouds = np.array([
         np.exp(-((yy - y) ** 2 + (xx - x) ** 2) / (2 * width**2))
         for y, x, width in zip(*rng.uniform(0, SIDE, (2, CLOUDS)), rng.uniform(16, 40, CLOUDS), strict=True)
     ])  # fmt: skip
-    waves = ndi.gaussian_filter1d(rng.standard_normal((CLOUDS, FRAMES)), 6, axis=1)
+    waves = ndi.gaussian_filter1d(rng.standard_normal((CLOUDS, frames)), 6, axis=1)
     waves *= cloud_e / waves.std()
-    movie = np.empty((FRAMES, SIDE, SIDE), np.uint16)
+    movie = np.empty((frames, SIDE, SIDE), np.uint16)
     haze = HAZE_E * (vessels(rng) if shake_px else 1.0)
-    walk = ndi.gaussian_filter1d(rng.standard_normal((FRAMES, 2)), 3, axis=0)
+    walk = ndi.gaussian_filter1d(rng.standard_normal((frames, 2)), 3, axis=0)
     walk *= shake_px / np.abs(walk).max()
-    for t in range(FRAMES):
+    for t in range(frames):
         light = haze + np.tensordot(waves[:, t], clouds, 1) + np.tensordot(activity[:, t], cells, 1)
         if shake_px:
             light = ndi.shift(light, walk[t], mode="nearest")
         movie[t] = rng.poisson(np.maximum(light, 0)) * COUNTS + 100
-    footprints = sp.csc_matrix(cells.reshape(CELLS, -1).T)
+    footprints = sp.csc_matrix(cells.reshape(count, SIDE**2).T)
     snr = activity.max(1) * np.sqrt((cells**2).sum((1, 2)) / HAZE_E)
     return movie, dict(
         A_data=footprints.data, A_indices=footprints.indices, A_indptr=footprints.indptr, A_shape=footprints.shape,

@@ -270,6 +270,15 @@ processor time over what memory and arithmetic need at least. Sums of pixels are
 extraction and spots go through a frame many times, and through lists of components and spots, whose arithmetic is
 short, branches, and waits for itself.
 
+## How it grows
+
+{growth}
+
+![Cost of a frame over its pixels, cells, spots; speed over threads](images/growth.png)
+
+Processor time of a frame in rfft2 of 512×512, all threads together; what several threads make of it by the clock. An
+exponent of 1 is in proportion. `python tools/bench_growth.py`.
+
 ## Bytes a frame
 
 {configs}
@@ -285,12 +294,12 @@ def line(figure: Figure) -> str:
     return f"| {figure.work} | {_short(figure.value)} {figure.unit}{spread} | {figure.accepted} | {figure.goal} |"
 
 
-def page(figures: Iterable[Figure], machine: str, tables: tuple[str, str]) -> str:
+def page(figures: Iterable[Figure], machine: str, tables: tuple[str, str, str]) -> str:
     """Return the page."""
     rows, unit = "\n".join(map(line, figures)), 1e3 * float(np.median([_rfft2_s() for _ in range(200)]))
     date = time.strftime("%Y-%m-%d", time.gmtime())
-    operators, configs = tables
-    return PAGE.format(date=date, machine=machine, unit=unit, rows=rows, operators=operators, configs=configs)
+    said = dict(zip(("operators", "configs", "growth"), tables, strict=True))
+    return PAGE.format(date=date, machine=machine, unit=unit, rows=rows, **said)
 
 
 def _short(value: float) -> str:

@@ -21,7 +21,7 @@ from streamfluo.analysis import deconvolve
 from streamfluo.calcium.extract.activity import SPARSITY, Deconvolution
 from streamfluo.calcium.extract.buffer import Buffer
 from streamfluo.calcium.extract.components import POOLS, Components
-from streamfluo.calcium.extract.settled_rates import SettledRates
+from streamfluo.calcium.extract.settled_rates import AT_ONCE, SettledRates
 from streamfluo.calcium.extract.settled_traces import DELAY
 from streamfluo.calcium.kernels.spikes import (
     Levels,
@@ -109,7 +109,7 @@ class Settling:
         self._lengths = np.array([len(y) for y in traces])
         self._samples = np.zeros((len(traces), self._lengths.max()))
         self._rates = SettledRates(interval_s)
-        self._cells = Components((8, 8), (8, 8), 1, self.WINDOW, 0.0, self._rates.averages.samples)
+        self._cells = Components((8, 8), (8, 8), 1, self.WINDOW, 0.0, self._rates.samples)
         self._buffer = Buffer((1, 1), 1, self.WINDOW, 5)
         self._deconvolution = Deconvolution(interval_s, *self.START, 2)
         for row, y in zip(self._samples, traces, strict=True):
@@ -127,15 +127,16 @@ class Settling:
         for t in range(total + self.WINDOW):
             late = t - self.WINDOW
             if late >= 0:
-                self._deconvolution.update(cells, "late", self._samples[:, late], present)
+                self._deconvolution.append_late(cells, self._samples[:, late], present)
                 rates.add(cells, self._samples[:, late], present, late + 1, buffer)
-                centre = late - rates.averages.ahead
-                found[:, max(0, centre)] = cells["late_rate"][:, max(0, centre) % POOLS]
+                stop = max(0, late - rates.averages.ahead + 1)
+                centres = np.arange(max(0, stop - AT_ONCE), stop)
+                found[:, centres] = cells["late_rate"][:, centres % POOLS]
             if t < total:
                 cells["history"][:, buffer.slot] = self._samples[:, t]
                 buffer.count += 1
         rates.finish(cells, total)
-        last = np.arange(total - rates.averages.ahead, total)
+        last = np.arange(total - rates.averages.ahead - AT_ONCE, total)
         found[:, last] = cells["late_rate"][:, last % POOLS]
         return [row[:length] for row, length in zip(found, self._lengths, strict=True)]
 

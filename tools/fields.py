@@ -31,7 +31,8 @@ FIELDS: dict[str, dict[str, float]] = {
     "moving": {"motion_px": 1.5, "line_motion_px": 0.1},
 }
 STILL = (
-    '[[step]]\nkind = "extract"\nparams = {{ neuron_sigma_px = {sigma}, decay_s = 0.5, background = "{background}" }}'
+    '[[step]]\nkind = "extract"\nparams = {{ neuron_sigma_px = {sigma}, decay_s = 0.5, background = "{background}", '
+    'accept = "{accept}" }}'
 )
 MOVING = '[[step]]\nkind = "motion"\nparams = {{ max_shift_px = 8 }}\n'
 CENTRE_PX, COSINE = 4.0, 0.5  # what counts as found: its centre is near and its image alike
@@ -68,9 +69,11 @@ def render(name: str, seed: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     return calcium(frames=FRAMES, seed=seed, **{**COMMON, **FIELDS[name]})
 
 
-def extract(movie: np.ndarray, name: str, background: str) -> tuple[ExtractedComponents | None, np.ndarray]:
+def extract(
+    movie: np.ndarray, name: str, background: str, accept: str = "rule"
+) -> tuple[ExtractedComponents | None, np.ndarray]:
     """Run a movie through `extract`; return its components and the median shift (2,) [px] of motion correction."""
-    config = STILL.format(sigma=FIELDS[name].get("neuron_sigma_px", SIGMA_PX), background=background)
+    config = STILL.format(sigma=FIELDS[name].get("neuron_sigma_px", SIGMA_PX), background=background, accept=accept)
     if "motion_px" in FIELDS[name]:
         config = MOVING.format() + config
     chain = Chain(parse_config(config), Spec(movie.shape[1:], movie.dtype, interval_s=1 / RATE_HZ))

@@ -24,7 +24,8 @@ does memory that a write reads first. Operations: additions, multiplications, co
   for the ring 8 B, 2; kept in a window and, in bins of 5, summed, stored, searched, 9 + M B, 30; a footprint's pixel is
   read twice, 10 B and 2, as a frame comes and as it leaves, and its box once in 5 frames, 12 B and 2; a component takes
   2 × 40 × 40 operations of deconvolution and two of each weight of the networks of its rate.
-- `spots`, N found: conversion 6 B, matched filter 44 B and 38, its maxima 8 B and 5; each spot five evaluations of 121
+- `spots`, N found: conversion 6 B, matched filter, its bands of rows in the nearest caches, 17 B (electrons, q, the
+  background, marks) and 38, its maxima 1 B and 1; each spot three evaluations of 121
   pixels with 45 operations. On the mean: a sum of float64, 18 B and 1, and each spot's pixels twice.
 - the engine: from the socket's memory into the ring (2 B read, 2 written); the journal writes 2 B of a stream.
 """
@@ -154,7 +155,7 @@ def spots_work(spots: int = 200, mean: bool = False) -> tuple[float, float]:
     """Bytes and operations of `spots` on a frame."""
     if mean:
         return PIXELS * 24 + spots * 2 * 121 * 4, PIXELS * 2 + spots * 2 * 121 * 10
-    return PIXELS * 58, PIXELS * 44 + spots * 5 * 121 * 45
+    return PIXELS * 24, PIXELS * 40 + spots * 3 * 121 * 45
 
 
 def works() -> list[Work]:

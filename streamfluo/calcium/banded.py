@@ -25,6 +25,13 @@ class WhiteRows(NamedTuple):
         return cls(np.zeros(modes), np.zeros((-(-shape[0] // ROWS), shape[1]), np.float32))
 
 
+def read_only(frame: np.ndarray) -> np.ndarray:
+    """Return a frame (y, x) as blocks hold it: kernels are compiled for such alone, and not for others once more."""
+    seen = frame.view()
+    seen.flags.writeable = False
+    return seen
+
+
 def whiten(
     frame: np.ndarray, model: Any, activity: Any, scale: np.float32, stored: np.ndarray, work: WhiteRows
 ) -> None:
@@ -34,7 +41,7 @@ def whiten(
     """
 
     def rows(*band: int) -> None:
-        whiten_rows(frame, model, activity, scale, stored, work.kept, band)
+        whiten_rows(read_only(frame), model, activity, scale, stored, work.kept, band)
 
     in_bands(len(frame), WHITEN_NS * frame.size, rows)
     mode_products(work.kept, model[2], work.products)
@@ -46,6 +53,6 @@ def bin_deviation(
     """Write the means of frame − mean (y, x) over blocks to out (rows, columns), how much of each is known to seen."""
 
     def rows(*band: int) -> None:
-        bin_deviation_rows(frame, mean, weight, whole, out, seen, band)
+        bin_deviation_rows(read_only(frame), mean, weight, whole, out, seen, band)
 
     in_bands(len(out), BIN_NS * frame.size, rows)

@@ -19,17 +19,35 @@ if TYPE_CHECKING:
     from .report import Canvas
 
 # Columns of the snapshot `quality_now` and of the table `quality`, with their types in the table; `decision` of people
-# while frames came: 1 accepted, 2 rejected; `structural` the chance that a structural channel labels it, NaN without.
+# while frames came: 1 accepted, 2 rejected; `explained`: part of its activity that a touching neighbour explains,
+# `overlap`: largest cosine with another footprint, `motion_corr`: with the tissue's motion, `probability`: of a cell;
+# `structural`: that a structural channel labels it, NaN without; of a piece `whole`, whose it is, and `ratio` to that.
 MEASURES: dict[str, type] = {
     "id": np.int64, "birth_frame": np.int64, "accepted": np.bool_, "snr": np.float64, "spatial_corr": np.float64,
     "area_px": np.int64, "noise": np.float64, "top_px": np.int64, "left_px": np.int64,
-    "compactness": np.float64, "decision": np.int64, "structural": np.float64,
+    "compactness": np.float64, "decision": np.int64, "explained": np.float64, "overlap": np.float64,
+    "motion_corr": np.float64, "probability": np.float64, "structural": np.float64,
     "elongation": np.float64, "whole": np.int64, "ratio": np.float64,
 }  # fmt: skip
 MERGED, SPLIT = "merged into ", "split from "
 SAYS = {True: "accepted", False: "rejected"}
 MARKED = 0.5  # chance of a label from which on a cell is marked as structural
-_MEASURED = ("snr", "spatial_corr", "area_px", "compactness", "noise", "elongation")
+ADDED = (
+    "compactness",
+    "decision",
+    "explained",
+    "overlap",
+    "motion_corr",
+    "probability",
+    "structural",
+    "elongation",
+    "whole",
+    "ratio",
+)  # sessions of before lack them
+_MEASURED = (
+    "snr", "spatial_corr", "area_px", "compactness", "noise", "explained", "overlap", "motion_corr", "probability",
+    "elongation",
+)  # fmt: skip
 _SETTLED = {"traces": "trace", "raw": "raw", "spikes": "spike", "dff": "dff"}
 
 
@@ -39,7 +57,8 @@ class ExtractedComponents:
     `footprints` scipy.sparse csc (y·x in C order, K) [ADU per σ]; `traces` denoised, `raw`, `spikes`, `dff` (K, T)
     float32, zeros before `birth_frame`; `ids`, `birth_frame`, `snr`, `spatial_corr`, `accepted` (K,); `frame` (T,)
     index of each column, `t_s` (T,) its time [s]; `centres_px` (K, yx); `structural` (K,) bool, cells of a structural
-    channel, where `structural_chance` (K,) is above one half, NaN without such a channel. Values are final where the
+    channel, where `structural_chance` (K,) is above one half, NaN without such a channel; `probability` (K,) of
+    being a cell, NaN where it is not known. Values are final where the
     run reached them, otherwise live. `decision` (K,) says what people decided, "accepted", "rejected", "merged into 12"
     or nothing, `decided_by` who. A component that was merged by hand has no footprint any more, its values are those
     until then; nor has a piece of one signal, which its whole has (`whole` (K,), the id, −1 of others). `reject` and
@@ -59,6 +78,7 @@ class ExtractedComponents:
         self.snr, self.spatial_corr = measured["snr"], measured["spatial_corr"]
         self.structural_chance = np.asarray(measured.get("structural", np.full(len(self.ids), np.nan)))
         self.whole = np.asarray(measured.get("whole", np.full(len(self.ids), -1.0))).astype(np.int64)
+        self.probability = measured.get("probability", np.full(len(self.ids), np.nan))
         self._accepted = measured["accepted"] > 0
         self._decided = [last.get(i, ("", "")) for i in self.ids.tolist()]
         apart = _sparse(snapshot["footprints"], measured["top_px"], measured["left_px"], shape, len(self.ids))

@@ -20,6 +20,7 @@ COMMANDS = {  # in the order of --help: the module, and its function or, for a g
     "advise": ("advise", "advise"),
     "run": ("run", "run"),
     "refine": ("refine", "refine"),
+    "reprocess": ("reprocess", "reprocess"),
     "record": ("record", "record"),
     "camera": ("camera", "camera"),
     "calibrate": ("calibrate", "calibrate"),

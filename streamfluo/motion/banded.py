@@ -13,8 +13,9 @@ from ..core.thread_pool import in_bands
 from ..pixels.kernels.seen import Window
 from .interpolation_weights import SIX
 from .kernels.block_levels import level_slopes, measure_levels
-from .kernels.gauss_newton import Frame, Light, TemplateImages, project_residuals
+from .kernels.gauss_newton import Frame, Light, TemplateImages
 from .kernels.misfit import add_misfit, missing_structure
+from .kernels.projection import project_residuals
 from .kernels.shifting import (
     CorrectedFrame,
     FrameCounts,
@@ -30,10 +31,10 @@ LEVELS_NS, RESIDUALS_NS, MISFIT_NS, SHIFT_NS, UPDATE_NS, CORRELATION_NS = 0.5, 2
 
 def light_of(frame: Frame, template: TemplateImages, shifts: np.ndarray, gain: np.float32, levels: np.ndarray) -> Light:
     """Return how a frame's light differs from the template's at these shifts (by, bx, 2); levels (by, bx): written."""
-    seen, images, width = tuple(frame), tuple(template), template.image.shape[1]
+    seen, images = tuple(frame), tuple(template)
 
     def measure(*rows: int) -> None:
-        measure_levels(seen, images, shifts, gain, np.empty((2, width), np.float32), levels, rows)
+        measure_levels(seen, images, shifts, gain, levels, rows)
 
     in_bands(len(shifts), LEVELS_NS * template.image.size, measure)
     slope_y, slope_x = level_slopes(levels)
@@ -44,11 +45,11 @@ def project(
     frame: Frame, template: TemplateImages, shifts: np.ndarray, expected: tuple[Light, float], sums: np.ndarray
 ) -> None:
     """Write the projections (by, bx, 5) of a frame's residuals; expected: its light, and the reach of residuals."""
-    seen, images, width = tuple(frame), tuple(template), template.image.shape[1]
+    seen, images = tuple(frame), tuple(template)
     lit = tuple(expected[0]), np.float32(expected[1])
 
     def residuals(*rows: int) -> None:
-        project_residuals(seen, images, shifts, lit, np.empty((6, width), np.float32), sums, rows)
+        project_residuals(seen, images, shifts, lit, sums, rows)
 
     in_bands(len(shifts), RESIDUALS_NS * template.image.size, residuals)
 

@@ -25,8 +25,3 @@ def blocks(image: np.ndarray, rows: int, columns: int) -> list[list[np.ndarray]]
     """Return the blocks of an image (y, x), row by row."""
     b = BLOCK_PX
     return [[image[y * b : y * b + b, x * b : x * b + b] for x in range(columns)] for y in range(rows)]
-
-
-def projections(matrix: np.ndarray, shifts_px: np.ndarray) -> np.ndarray:
-    """The projections (by, bx, 3) that shifts (by, bx, 2) [px] of the blocks cause."""
-    return matrix[..., 0] * shifts_px[..., :1] + matrix[..., 1] * shifts_px[..., 1:]

@@ -36,8 +36,18 @@ def _polynomials(points: int, order: int) -> np.ndarray:
     return coefficients
 
 
+def _outer(polynomials: np.ndarray) -> np.ndarray:
+    """The weight of the last of four points as even(t²) + t · odd(t²), t = f − ½ (2, 3); of the first, minus t.
+
+    The weights of the two in the middle follow from Σ h_k = 1 and Σ h_k k = f.
+    """
+    powers = np.polynomial.Polynomial(polynomials[3])(np.polynomial.Polynomial([0.5, 1])).coef
+    return np.array([powers[::2], powers[1::2]])
+
+
 SIX = _polynomials(6, order=2)
 FOUR = _polynomials(4, order=1)
+FOUR_OUTER = _outer(FOUR)
 
 
 def interpolation_weights(fraction: float | np.ndarray, coefficients: np.ndarray) -> np.ndarray:

@@ -122,6 +122,7 @@ class Motion(Operator):
         self.needs = ("shift_px",) if params.mode == "apply" and self._known_shifts is None else ()
         if params.mode != "piecewise" and self._grid.single:
             self.gives = tuple(g for g in self.gives if g.name != "patch_shift_px")
+        self._gives_patches = any(g.name == "patch_shift_px" for g in self.gives)
         if template is not None and params.highpass_sigma_px is not None:
             template = self._filtered(template).copy()
         self._template = Template(spec.shape, self._grid, params.init_frames, template, filtered)
@@ -175,8 +176,9 @@ class Motion(Operator):
             said = usable, registers, bool(valid[t])
             correlations[t], learn = self._correct(frame, registered, said, corrected[t])
             patches[t] = registration.patches_px
-        values = {"shift_px": patches.mean((1, 2)), "correlation": correlations, "valid": valid, "restarted": restarted}
-        if any(g.name == "patch_shift_px" for g in self.gives):
+        mean_px = patches[:, 0, 0] if self._grid.single else patches.mean((1, 2))
+        values = {"shift_px": mean_px, "correlation": correlations, "valid": valid, "restarted": restarted}
+        if self._gives_patches:
             values["patch_shift_px"] = patches
         self._doubt = self._share.doubt(registration.period_px)
         if learn is not _nothing:
@@ -279,9 +281,13 @@ class Motion(Operator):
             corrected = CorrectedFrame(compared, pixels, window, self._registration.light)
             learn = partial(self._learn, template.update(corrected, noise_left, frozen))
         if valid:
-            top, bottom, left, right = window
-            low, high = self._rectangle[::2], self._rectangle[1::2]
-            low[:], high[:] = np.maximum(low, (top, left)), np.minimum(high, (bottom, right))
+            top, bottom, left, right = self._rectangle.tolist()
+            self._rectangle[:] = (
+                max(top, window[0]),
+                min(bottom, window[1]),
+                max(left, window[2]),
+                min(right, window[3]),
+            )
         y, x = self._crop
         if pixels is not out:
             out[...] = pixels[y : pixels.shape[0] - y, x : pixels.shape[1] - x]

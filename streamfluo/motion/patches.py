@@ -10,12 +10,12 @@ import scipy
 
 from ..pixels.kernels.seen import Window
 from .banded import shifted
-from .interpolation_weights import FOUR, SIX, interpolation_weights
-from .kernels.displacement_field import SplineBasis, solve_field
+from .interpolation_weights import FOUR, FOUR_OUTER, SIX
+from .kernels.displacement_field import SplineBasis, field_at, kept_noise, solve_field
 from .kernels.gauss_newton import BLOCK_PX, Frame, read_only
 from .kernels.warping import warp_frame
 
-_FOUR = tuple(tuple(np.float32(c) for c in polynomial) for polynomial in FOUR)
+_FOUR = tuple(tuple(np.float32(c) for c in part) for part in FOUR_OUTER)
 
 # Gaussian prior on the patch shifts: the σ of the difference of neighbours, and that of a patch's deviation from the
 # mean against the frame before. The second halves the error at the rims and lags a fast field by a tenth.
@@ -50,11 +50,16 @@ class PatchGrid:
         count = self.shape[0] * self.shape[1]
         prior = _first_differences(self.shape) / NEIGHBOUR_PX**2 + (np.eye(count) - 1 / count) / DEVIATION_PX**2
         self._prior = np.kron(prior, np.eye(2))
-        self._scratch = np.zeros((10, frame_shape[1]), np.float32)
+        self._scratch = np.zeros((4, frame_shape[1]), np.float32)
+        self._field = np.zeros((len(blocks[0]), len(blocks[1]), 2))
+        self._converted = np.zeros(frame_shape if not self.single else 0, np.float32)
 
     def at_blocks(self, patches_px: np.ndarray) -> np.ndarray:
         """Return the field (by, bx, 2) [px] at the centre of each block for the shifts of the patches (py, px, 2)."""
-        return np.einsum("bqj,qc->bcj", np.einsum("pb,pqj->bqj", self._blocks.y, patches_px), self._blocks.x)
+        if self.single:
+            return np.broadcast_to(patches_px, self._field.shape)
+        field_at(patches_px, tuple(self._blocks), self._field)
+        return self._field.copy()
 
     def solve(self, matrix: np.ndarray, vector: np.ndarray, last_px: np.ndarray) -> np.ndarray:
         """Return the shifts (py, px, 2) [px] whose field d solves matrix · d = vector over the blocks, given the prior.
@@ -76,10 +81,12 @@ class PatchGrid:
         a pixel's noise variance that interpolation leaves.
         """
         if not self.single:
-            pixels, shifts = read_only(frame.pixels.astype(np.float32, copy=False)), patches_px.astype(np.float32)
+            pixels, shifts = frame.pixels, patches_px.astype(np.float32)
+            if pixels.dtype != np.float32:
+                np.copyto(self._converted, pixels, casting="unsafe")
+                pixels = read_only(self._converted)
             reach = warp_frame(pixels, shifts, tuple(self._pixels), _FOUR, self._scratch, out)
-            weights = interpolation_weights(self.at_blocks(patches_px) % 1, FOUR)
-            return _window(reach, frame.seen, 1), float((weights**2).sum(0).prod(-1).mean())
+            return _window(reach, frame.seen, 1), kept_noise(self.at_blocks(patches_px), FOUR_OUTER)
         y_px, x_px = patches_px[0, 0].tolist()
         length = out.shape[1] + 2 * (math.ceil(abs(x_px)) + 5)
         y, x, kept = shifted(frame.pixels, (y_px, x_px), length, out)

@@ -79,18 +79,24 @@ class Repeats:
         Where both have about the same gain, as in strong shading, it tells nothing; where much light separates the two,
         the structure that the frame lacks tells (`like_gain`).
         """
+        if not self._count:
+            return 0.0
         gain = _largest(self.places[self.places[:, 3] < FAINT, 4])
         return (1 + gain) / 2 if 0 < gain <= MOST_GAIN else 0.0
 
     @property
     def like_gain(self) -> float:
         """The same whatever light separates the two places, and where both have the same gain, as in shading."""
+        if not self._count:
+            return 0.0
         gain = _largest(self.places[:, 4])
         return (1 + gain) / 2 if gain > 0 else 0.0
 
     @property
     def period_px(self) -> float:
         """The least distance [px] at which the template is the same, 0 where there is none."""
+        if not self._count:
+            return 0.0
         same = self.places[self.places[:, 2] >= SAME]
         return float(np.hypot(same[:, 0], same[:, 1]).min(initial=np.inf)) if len(same) else 0.0
 

@@ -15,8 +15,8 @@ from streamfluo.testing import Subject
 from streamfluo.testing.decision_laws import run as decided_run
 
 FRAMES, SHAPE, SEED = 420, (64, 64), 70151
+DECISION = list(MEASURES).index("decision")
 Y, X = np.mgrid[: SHAPE[0], : SHAPE[1]]
-DECIDED = list(MEASURES).index("decision")
 
 
 @pytest.fixture(scope="module")
@@ -158,7 +158,7 @@ def test_an_accepted_candidate_is_accepted_whatever_its_quality_until_that_is_un
     first = int(quality[0, 0])
     operator.decide(Decision(200, "extract", "accept", (first,))).make()
     assert [ids(start, start + 20).tolist() for start in range(200, 300, 20)] == [[first]] * 5
-    assert operator.read(["quality_now"])["quality_now"][0, DECIDED] == 1
+    assert operator.read(["quality_now"])["quality_now"][0, DECISION] == 1
     operator.decide(Decision(300, "extract", "undo")).make()
     assert not len(ids(300, 320))
 

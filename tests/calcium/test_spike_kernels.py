@@ -15,7 +15,6 @@ from streamfluo.calcium.kernels.spikes import (
     impulse_response,
     initial_levels,
     newest_samples_ar2,
-    normal_equations,
 )
 
 
@@ -70,10 +69,11 @@ def test_ar2_windows_approach_the_batch_solution():
     y, clean, _ = calcium(g, length=200, noise=0.3)
     n = 60
     response = impulse_response(np.array(g), n)
-    windows, normal = Windows(response, *np.zeros((3, 1, n))), normal_equations(response)
+    responses = toeplitz(response, np.zeros(n))
+    windows = Windows(response, responses.T @ responses, *np.zeros((4, 1, n)))
     online, part = [], np.empty(n)
     for sample in y:
-        append_sample_ar2(0, sample, 0.0, 30, plain(windows), normal)
+        append_sample_ar2(0, sample, 0.0, 30, plain(windows))
         newest_samples_ar2(0, plain(windows), part)
         online.append(part[0])
     matrix = toeplitz(impulse_response(np.array(g), len(y)), np.zeros(len(y)))

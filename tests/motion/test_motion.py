@@ -175,12 +175,13 @@ def test_fields_that_are_not_square_and_small_ones():
 
 def test_a_frame_is_handed_on_before_the_template_learns_from_it(monkeypatch):
     """Whoever reads waits for the template; the frames are those of an operator that waits at each."""
-    go, learned, average = threading.Event(), [], Template._average
+    go, done, learned, average = threading.Event(), threading.Event(), [], Template._average
 
     def slow(self, *frame):
         go.wait(10)
         learned.append(threading.current_thread().name)
         average(self, *frame)
+        done.set()
 
     movie = recorded()[:2]
     in_turn, operator = (streamfluo.create("motion", Spec(SHAPE, "uint16")) for _ in range(2))
@@ -191,6 +192,7 @@ def test_a_frame_is_handed_on_before_the_template_learns_from_it(monkeypatch):
     assert not learned
     assert np.array_equal(found, expected, equal_nan=True)
     go.set()
+    assert done.wait(10)  # the thread begins by itself
     assert np.array_equal(operator.read(["mean"])["mean"], in_turn.read(["mean"])["mean"])
     assert [name.partition("_")[0] for name in learned] == ["afterwards"]
 

@@ -152,13 +152,14 @@ def test_a_state_of_another_operator_is_refused(state):
 
 def test_the_values_of_a_frame_do_not_wait_for_its_cell(monkeypatch):
     """Of frames that come singly each 32 are added behind the last one's values; whoever reads waits for them."""
-    added, go = [], threading.Event()
+    added, go, done = [], threading.Event(), threading.Event()
     add = Moments._add
 
     def slow(self, cell):
         if len(cell) == GRID_FRAMES:
             go.wait(10)
             added.append(threading.current_thread().name)
+            done.set()
         return add(self, cell)
 
     operator = create("moments", Spec((6, 8), "u2"))
@@ -169,6 +170,7 @@ def test_the_values_of_a_frame_do_not_wait_for_its_cell(monkeypatch):
         assert given.tolist() == [frame.sum()]
     assert not added
     go.set()
+    assert done.wait(10)  # the thread begins by itself
     assert np.array_equal(operator.read(["mean"])["mean"], frames.mean(0))
     assert added
     assert added[0].startswith("afterwards")

@@ -50,6 +50,7 @@ class Background:
         self.edge = np.zeros(shape, bool)  # observed pixels beside what is not: the frame's border, a rim after shifts
         self.observed_px = 0
         self.whitening = (self.mean, self.weight, self.modes)  # the fields of `WhiteningModel`
+        self.scene = (*self.whitening, self.edge)  # the fields of `Scene` but the last
         self._arrays: dict[str, np.ndarray] = {
             "mean": self.mean, "noise": self.noise, "weight": self.weight, "modes": self.modes, "gram": self.gram,
         }  # fmt: skip

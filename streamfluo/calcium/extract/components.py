@@ -9,10 +9,8 @@ import numpy as np
 from ...core.errors import StateError
 from ...core.state import State
 from ..expected_rate import SHAPES
-from ..kernels.compactness import compactness
-from ..kernels.demixing import ROWS, inner
-from ..kernels.footprint_statistics import add_shifted, component_snr, list_support, update_overlaps
-from ..kernels.footprints import dilate
+from ..kernels.footprint_lists import correct_neighbours, refresh_footprint
+from ..kernels.footprint_statistics import component_snr
 from ..kernels.rises import RISE_BINS
 from .background import Background
 from .columns import Columns, Field
@@ -20,8 +18,8 @@ from .columns import Columns, Field
 POOLS = 40
 UNMEASURED = -2.0  # no correlation
 ACCEPTED, REJECTED = 1, 2  # verdicts of people; 0: none
-HALO_PX = 3
 BINS = 40
+MOTION_SUMS = 10
 PAIRS = ("neighbour", "touching", "overlap", "comoment", "shared", "theirs")
 When = Literal["live", "late"]  # deconvolution as frames come, and when they leave the window
 Packed = tuple[Any, ...]  # the fields of a named tuple of `kernels`, in its order
@@ -36,8 +34,8 @@ def fields(box: tuple[int, int], modes: int, window: int, rate_samples: int, nei
         # identity; `birth`: frame its trace begins with; `verdict`: of a person; `fit`: spatial correlation
         "id": ((), number), "birth": ((), number), "accepted": ((), np.bool_),
         "seeded": ((), np.bool_), "verdict": ((), np.int8), "fit": ((), real),
-        # whitened footprint: box (h, w) at `origin`, dilated box, sparse support; `resting`: F0 under it
-        "origin": ((2,), np.int32), "box": (box, np.float32), "halo": (box, np.float32),
+        # whitened footprint: box (h, w) at `origin`, dilated box, sparse support, its centre; `resting`: F0 under it
+        "origin": ((2,), np.int32), "centre": ((2,), real), "box": (box, np.float32), "halo": (box, np.float32),
         "index": ((pixels,), np.int32), "value": ((pixels,), np.float32), "pixels": ((), np.int32),
         "energy": ((), real), "compactness": ((), real), "at_edge": ((), np.bool_),
         "mode_overlap": ((modes,), real), "row_overlap": ((modes,), real), "resting": ((), real),
@@ -52,8 +50,11 @@ def fields(box: tuple[int, int], modes: int, window: int, rate_samples: int, nei
         "activity": ((), real), "bin_sum": ((), real), "bin_trace": ((), real), "history": ((window,), real),
         "level": ((), real), "recent": ((BINS,), real), "own": ((), real), "peak": ((), real),
         "falls": ((), real),
+        # sums of a frame's activity and the tissue's motion, their squares and products
+        "motion": ((MOTION_SUMS,), real),
         # deconvolution: decay per sample, state of both passes, values that wait to become final
         "g": ((), real), **_deconvolution("live"), **_deconvolution("late"),
+        "late_samples": ((POOLS,), real), "late_slope": ((POOLS,), real),
         "late_raw": ((POOLS,), real), "late_dff": ((POOLS,), real), "late_rate": ((POOLS,), real),
         # light in the structural channel's and the indicator's picture, correlation with the former; chance of a label
         "label": ((3,), real), "structural": ((), real),
@@ -69,9 +70,9 @@ def fields(box: tuple[int, int], modes: int, window: int, rate_samples: int, nei
 
 
 def _deconvolution(when: When) -> dict[str, Field]:
-    """Levels and pools of a trace; of AR(2), `value` holds the window's spikes and `weight` their tail."""
+    """Levels and pools of a trace; of AR(2) windows, `value` holds the spikes and `weight` their tail."""
     one: dict[str, Field] = {name: ((), np.float64) for name in ("previous", "noise", "baseline", "low")}
-    many: dict[str, Field] = {name: ((POOLS,), np.float64) for name in ("value", "weight", "samples")}
+    many: dict[str, Field] = {name: ((POOLS,), np.float64) for name in ("value", "weight")}
     counts: dict[str, Field] = {"seen": ((), np.int64), "pools": ((), np.int64), "length": ((POOLS,), np.int64)}
     return {f"{when}_{name}": field for name, field in (one | many | counts).items()}
 
@@ -107,6 +108,11 @@ class Components(Columns):
         return self.origin, self.box, self.halo
 
     @property
+    def measures(self) -> Packed:
+        """The fields of `Measures`."""
+        return self.centre, self.compactness, self.at_edge, self.resting, self.mode_overlap, self.row_overlap
+
+    @property
     def regression(self) -> Packed:
         """The fields of `Regression`."""
         return self.origin, self.average, self.gathered, self.moment
@@ -125,6 +131,15 @@ class Components(Columns):
         following: np.ndarray = self["resting"] + self["mode_overlap"] @ modes / self["energy"]
         return following
 
+    def wholes(self) -> np.ndarray:
+        """Return for each component (K,) the row of the whole that it is a piece of, -1 of others."""
+        rows = np.full(self.count, -1, np.int64)
+        pieces = np.flatnonzero(self["whole"] >= 0)
+        if len(pieces):
+            order = np.argsort(self["id"])
+            rows[pieces] = order[np.searchsorted(self["id"], self["whole"][pieces], sorter=order)]
+        return rows
+
     def levels(self, when: When) -> Packed:
         """Return the fields of `Levels`."""
         if when == "live":
@@ -137,11 +152,9 @@ class Components(Columns):
             return self.g, self.live_value, self.live_weight, self.live_length, self.live_pools
         return self.g, self.late_value, self.late_weight, self.late_length, self.late_pools
 
-    def windows(self, when: When, response: np.ndarray) -> Packed:
-        """Return the fields of `Windows`, for AR(2) traces with an impulse response (POOLS,)."""
-        if when == "live":
-            return response, self.live_samples, self.live_value, self.live_weight
-        return response, self.late_samples, self.late_value, self.late_weight
+    def windows(self, response: np.ndarray, products: np.ndarray) -> Packed:
+        """Return the fields of `Windows`, for AR(2) traces of an impulse response (POOLS,) and its inner products."""
+        return response, products, self.late_samples, self.late_value, self.late_weight, self.late_slope
 
     def corner(self, y: float, x: float) -> tuple[int, int]:
         """Return the origin of a box centred on (y, x) [px], shifted into the frame."""
@@ -204,29 +217,12 @@ class Components(Columns):
         """Recompute the support of footprint k, its F0 and its inner products with components and modes."""
         self.changes += 1
         self.changed.add(k)
-        box = self.box[k]
-        height, width = self.box_shape
-        top, left = self.origin[k]
-        self.pixels[k] = list_support(box, top, left, self.shape[1], self.index[k], self.value[k])
-        self.energy[k], self.compactness[k] = inner(box, box, 0, 1), compactness(box)
-        halo = np.zeros(self.box_shape, bool)
-        dilate(box > 0, HALO_PX, halo)
-        self.halo[k] = halo
-        area = np.s_[top : top + height, left : left + width]
-        self.at_edge[k] = bool((box[background.edge[area]] > 0).any())
-        for m, mode in enumerate(background.modes):
-            self.mode_overlap[k, m] = inner(box, mode[area], 0, 1)
-            self.row_overlap[k, m] = inner(box, mode[area], -top % ROWS, ROWS)
-        fluorescence = (background.mean[area] - self.offset) * background.weight[area]
-        self.resting[k] = inner(box, fluorescence, 0, 1) / self.energy[k]
-        update_overlaps(k, self.boxes, self.overlaps)
+        scene = (*background.scene, self.offset)
+        refresh_footprint(k, self.boxes, self.footprints, self.overlaps, self.measures, scene)
 
     def correct_neighbours(self, k: int, change: np.ndarray) -> None:
         """Correct the neighbours' regressions for a `change` (h, w) of footprint k."""
-        for n in range(self.neighbours[k]):
-            other = int(self.neighbour[k, n])
-            factor = np.float32(-self.comoment[k, n])
-            add_shifted(self.gathered[other], self.origin[other], change, self.origin[k], factor)
+        correct_neighbours(k, change, self.boxes, self.gathered, self.overlaps, self.comoment)
 
     def explained_and_snr(self) -> tuple[np.ndarray, np.ndarray]:
         """Return the fraction of each component (K,) that a touching neighbour explains, and the SNR of the rest."""

@@ -42,7 +42,7 @@ class Detector:
         self._variance = np.ones((n, *self.shape), np.float32)
         self.suppressed = np.zeros(self.shape, np.float32)
         self._rows = np.zeros(self.shape, np.float32)
-        self._seen = np.ones(self.shape, bool)
+        self._seen, self._all_seen = np.ones(self.shape, bool), True
         weights = decay_per_bin ** np.arange(MAPS)[::-1]
         self._weights = (weights / np.sqrt((weights**2).sum())).astype(np.float32)
         self.bins = 0
@@ -57,6 +57,7 @@ class Detector:
         height, width = self.shape
         four = pixels[: 2 * height, : 2 * width].reshape(height, min(2, len(pixels)), width, -1)
         self._seen = np.asarray(four.all((1, 3)))
+        self._all_seen = bool(self._seen.all())
 
     def add_bin(self, binned: np.ndarray) -> None:
         """Add the residual of the next bin, binned 2 × 2 (y // 2, x // 2)."""
@@ -107,23 +108,23 @@ class Detector:
 
     def _bound_sigma(self, variance: np.ndarray) -> None:
         """Bound the σ of a map at MAX_SIGMA times its median over observed pixels."""
-        step = 5 if variance.size > 10_000 else 1
-        observed = variance[::step, ::step][self._seen[::step, ::step]]
-        if observed.size:
-            np.minimum(variance, MAX_SIGMA**2 * np.median(observed), out=variance)
+        middle = self._median(variance)
+        if middle > 0:
+            np.minimum(variance, np.float32(MAX_SIGMA**2 * middle), out=variance)
 
     def _sigma(self, image: np.ndarray) -> np.float32:
-        """Noise σ of a map: its median absolute value, from every fifth row and column of large maps.
+        """Noise σ of a map: its median absolute value. Clears the pixels that are not observed."""
+        if not self._all_seen:
+            image[~self._seen] = 0
+        return np.float32(max(self._median(image) / 0.6745, 1e-6))
 
-        Clears the pixels that are not observed.
-        """
+    def _median(self, image: np.ndarray) -> float:
+        """Median absolute value of the observed pixels, of every fifth row and column of large maps; 0 of none."""
         step = 5 if image.size > 10_000 else 1
-        if self._seen.all():
-            return np.float32(max(median_size(image, step) / 0.6745, 1e-6))
-        image[~self._seen] = 0
+        if self._all_seen:
+            return float(median_size(image, step))
         observed = image[::step, ::step][self._seen[::step, ::step]]
-        middle = median_size(observed[None], 1) if observed.size else 0.0
-        return np.float32(max(middle / 0.6745, 1e-6))
+        return float(median_size(observed[None], 1)) if observed.size else 0.0
 
     def state(self) -> State:
         """Return all carried values as state entries."""

@@ -11,7 +11,6 @@ from ..kernels.compactness import compactness
 from ..kernels.footprint_statistics import add_shifted
 from .background import Background
 from .components import Components
-from .recentring import centroid
 
 SAME_ACTIVITY = 0.8  # cosine of the bins of a part and the whole: one cell, if they make one body
 LIKE_ACTIVITY = 0.4  # the same, if the part is an arc or a sliver that the whole completes
@@ -35,20 +34,23 @@ class Duplicate(NamedTuple):
 def find_duplicate(cells: Components) -> Duplicate | None:
     """Return a component that is another one, None if there is none."""
     _, snr = cells.explained_and_snr()
-    n = np.arange(cells.neighbour.shape[1])
+    n = np.arange(cells["neighbours"].max(initial=0))
     listed = n < cells["neighbours"][:, None]
-    other = np.where(listed, cells["neighbour"], 0)
-    own, theirs, shared = cells["own"][:, None], cells["theirs"], cells["shared"]
+    neighbour, overlap, theirs, shared, touching = (
+        cells[name][:, : len(n)] for name in ("neighbour", "overlap", "theirs", "shared", "touching")
+    )
+    other = np.where(listed, neighbour, 0)
+    own = cells["own"][:, None]
     together = np.where(shared > 0, shared, 0) / np.sqrt(np.maximum(own * theirs, 1e-30))
     spread = cells["own"] ** 2 >= MIN_BINS * np.maximum(cells["peak"], 1e-30)
-    parts = cells["touching"] & (together >= LIKE_ACTIVITY) & spread[:, None]
+    parts = touching & (together >= LIKE_ACTIVITY) & spread[:, None]
     weaker = listed & (snr[:, None] <= snr[other]) & ~cells["seeded"][:, None]
     energy = cells["energy"]
-    twice = weaker & (cells["overlap"] >= SAME_FOOTPRINT * np.sqrt(energy[:, None] * energy[other]))
+    twice = weaker & (overlap >= SAME_FOOTPRINT * np.sqrt(energy[:, None] * energy[other]))
     if twice.any():
         part, column = np.argwhere(twice)[0].tolist()
         return Duplicate(int(other[part, column]), part, np.zeros(cells.box_shape, np.float32))
-    slivers = weaker & (cells["overlap"] >= SLIVER * np.sqrt(energy[:, None] * energy[other]))
+    slivers = weaker & (overlap >= SLIVER * np.sqrt(energy[:, None] * energy[other]))
     for part, column in np.argwhere(slivers).tolist():
         if _completes(cells, int(other[part, column]), part):
             return Duplicate(int(other[part, column]), part, np.zeros(cells.box_shape, np.float32))
@@ -72,7 +74,7 @@ def _joined(cells: Components, whole: int, part: int, ratio: float, together: fl
     within = float((change.astype(float) ** 2).sum()) / max(ratio**2 * float(cells.energy[part]), 1e-30)
     if within < MIN_WITHIN:
         return None
-    (y, x), (v, u) = (centroid(cells.origin[k], cells.box[k]) for k in (whole, part))
+    (y, x), (v, u) = cells.centre[whole], cells.centre[part]
     sure = min((together - LIKE_ACTIVITY) / (SAME_ACTIVITY - LIKE_ACTIVITY), 1.0)
     if math.hypot(y - v, x - u) <= CONCENTRIC * math.sqrt(cells.pixels[whole]):
         sure = 1.0

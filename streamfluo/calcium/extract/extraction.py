@@ -9,10 +9,10 @@ import numpy as np
 from ...core.errors import StateError
 from ...core.state import State, require_array, require_int
 from ..banded import WhiteRows, whiten
-from ..kernels.demixing import demix_frame, sum_frames
+from ..kernels.demixing import sum_frames
 from ..kernels.residual import STEP, store_bin, subtract_footprints
 from . import results
-from .acceptance import EVIDENCE_PER_SNR, add_component, is_acceptable, is_cell, is_error_of, matching_component
+from .acceptance import EVIDENCE_PER_SNR, add_component, is_acceptable, is_error_of, matching_component
 from .activity import Deconvolution
 from .background import Background
 from .buffer import SCALE, Buffer
@@ -20,13 +20,14 @@ from .components import REJECTED, Components
 from .detection import Candidate, Detector, binned_2x2
 from .duplicates import find_duplicate, join
 from .footprint_update import due_for_update, refine_footprint, to_remove, update_statistics
+from .learned_acceptance import Seen, are_cells
 from .params import ExtractParams
-from .pieces import Signals, combined, merge_pieces
+from .pieces import Signals, merge_pieces
 from .proposal import propose
 from .recentring import recentre
 from .ring_background import RingBackground
 from .seeds import SEED, Seeds
-from .settled_traces import SWEEPS, SettledTraces, dark_doubts, delta_f_over_f
+from .settled_traces import SWEEPS, SettledTraces, dark_doubts
 from .structure import MARKED_PER_FRAME, Structure
 from .tables import Tables
 from .transients import Transients
@@ -43,7 +44,7 @@ KNOWN_MOMENT = 25.0  # weight of a known footprint: soon outweighed by data
 STILL_COMPACT = 0.9  # of min_compactness: an accepted footprint that becomes less compact is rejected
 
 _NO_RING = np.zeros((1, 1), np.float32)
-LiveValues = tuple[np.ndarray, ...]  # of one frame: ids, traces, raw, spikes, dff (K,) each
+LiveValues = tuple[np.ndarray, np.ndarray]  # of one frame: ids (K,); traces, raw, spikes, dff (4, K)
 
 
 class Extraction:
@@ -68,6 +69,7 @@ class Extraction:
         self.cells = Components(shape, self._box, modes, window, self._offset_adu, self._settled.samples)
         self.detector = Detector(shape, (self._cell_px, 1.6 * self._cell_px), self._deconvolution.g**BIN)
         self._buffer = Buffer(shape, modes, window, BIN)
+        self.seen = Seen(self.params.neuron_sigma_px, self.background, self._buffer, self._deconvolution)
         self._transients = Transients(self._deconvolution, self.params.decay_s, self.params.rise_s, window)
         self._total = np.zeros(shape, np.float32)
         self._binned = np.zeros(self.detector.shape, np.float32)
@@ -163,7 +165,7 @@ class Extraction:
     def unknown(self) -> LiveValues:
         """Return the values of the accepted components in a frame that is not valid: NaN."""
         ids = self.cells["id"][self.cells["accepted"]]
-        return ids, *np.full((4, len(ids)), np.nan)
+        return ids, np.full((4, len(ids)), np.nan)
 
     def finish(self) -> None:
         """Give final values to the frames still in the window."""
@@ -173,7 +175,7 @@ class Extraction:
         for slot in self._buffer.slots()[int(self._settled_ahead) :]:
             self._settle(int(slot))
         self.tables.add("settled", self._settled.rows(self.cells, self._deconvolution, last=True))
-        self.tables.add("quality", results.quality_table(self.cells, self._last_index))
+        self.tables.add("quality", results.quality_table(self.cells, self.seen, self._last_index))
 
     def catch_up(self) -> None:
         """Do what the last frame left to do, and settle the frame that leaves the window with the next one."""
@@ -205,25 +207,12 @@ class Extraction:
         self._last_index = buffer.index[slot] = index
         stored = buffer.frames[slot]
         whiten(frame, self.background.whitening, (self._mode, binned), SCALE, stored, self._white)
-        raw = cells["activity"]
-        design, estimate = cells.design(self.background), (raw, self._mode)
-        demix_frame(stored.reshape(-1), 1 / float(SCALE), design, self._white.products, SWEEPS, estimate)
+        pixels = stored.reshape(-1), 1 / float(SCALE), self._white.products, SWEEPS
+        values = self._deconvolution.follow(cells, pixels, cells.design(self.background), self._mode, slot)
         buffer.modes[slot] = self._mode
-        cells["history"][:, slot] = raw
-        given = combined(cells, raw)
-        trace, spikes = self._deconvolution.update(cells, "live", given, np.ones(cells.count, bool))
         self._mode_sum += self._mode
-        cells["bin_sum"][:] += raw
-        cells["bin_trace"][:] += trace
-        shown, spikes = cells["accepted"], spikes / self._deconvolution.interval_s
-        dff = delta_f_over_f(given, cells["live_low"], cells.at_rest(self._mode))
-        live = (
-            cells["id"][shown],
-            trace[shown],
-            given[shown] - cells["live_baseline"][shown],
-            spikes[shown],
-            dff[shown],
-        )
+        shown = cells["accepted"]
+        live = cells["id"][shown], values[:, shown]
         buffer.count += 1
         self.behind, self._settled_ahead = True, False
         return live
@@ -251,7 +240,7 @@ class Extraction:
         if self.structure is not None:
             self.structure.mark(self.cells, self.background, MARKED_PER_FRAME)
         if self._buffer.count % TABLE_FRAMES == 0:
-            self.tables.add("quality", results.quality_table(self.cells, self._last_index))
+            self.tables.add("quality", results.quality_table(self.cells, self.seen, self._last_index))
 
     def _close_bin(self) -> None:
         """Store the residual of the bin and update the sufficient statistics."""
@@ -304,7 +293,7 @@ class Extraction:
             join(cells, self.background, duplicate)
             whole = int(cells.id[duplicate.whole])
             self._remove(duplicate.part, f"the same cell as {whole}", into=whole)
-        cell = is_cell(cells, self.params, BIN, self.background.observed_px)
+        cell = are_cells(cells, self.params, self.seen)
         cell &= ~cells["accepted"] & (cells["verdict"] != REJECTED) & (cells["whole"] < 0)
         for k in np.flatnonzero(cell).tolist():
             cells.accepted[k] = True

@@ -9,7 +9,8 @@ import numpy as np
 
 from ...core.errors import StateError
 from ...core.state import State, require_array
-from ..kernels.initial_frames import read_half
+from ..banded import read_only
+from ..kernels.initial_frames import deviation_quantile, read_half
 
 _STRIDE = 8  # pixels between those that are compared: 4096 of 512 × 512
 _QUANTILE = 0.9  # of |deviation|: what changes a tenth of the field is no cell
@@ -128,14 +129,9 @@ class SceneWatch:
 
     def is_odd(self, frame: np.ndarray, mean: np.ndarray, weight: np.ndarray) -> bool:
         """Return whether a frame (y, x) is a flash or a shutter; mean and weight (y, x) of the background."""
-        part = np.s_[::_STRIDE, ::_STRIDE]
-        seen = weight[part] > 0
-        deviation = np.abs((frame[part][seen] - mean[part][seen]) * weight[part][seen])
-        deviation = deviation[np.isfinite(deviation)]
-        if not deviation.size:
+        value = deviation_quantile(read_only(frame), mean, weight, _STRIDE, _QUANTILE)
+        if value < 0:
             return False
-        nth = int(_QUANTILE * (deviation.size - 1))
-        value = float(np.partition(deviation, nth)[nth])  # np.quantile takes three times as long
         level = self._level[0]
         if value > _FACTOR * level + _LEAST and self._odd[0] < self.PATIENCE:
             self._odd[0] += 1

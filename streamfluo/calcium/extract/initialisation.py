@@ -12,9 +12,11 @@ from ..kernels import (
     background_modes,
     compactness,
     demixing,
+    footprint_lists,
     footprint_r2,
     footprint_statistics,
     footprints,
+    frame_values,
     impulse_responses,
     initial_frames,
     outlines,
@@ -30,7 +32,7 @@ from .background import Background
 from .buffer import SCALE, Buffer
 from .components import Components
 from .detection import Candidate, Detector
-from .first_frames import FirstFrames
+from .first_frames import FirstFrames, SceneWatch
 from .footprint_update import refine_footprint, update_statistics
 from .params import ExtractParams
 from .proposal import Proposal, propose
@@ -40,19 +42,22 @@ from .settled_traces import SettledTraces
 _SHAPE, _BOX, _CORNER, _WINDOW, _BIN = (24, 24), (13, 13), (6, 6), 20, 5
 _KERNELS: tuple[Any, ...] = (
     background_modes.temporal_modes, compactness.compactness,
-    demixing.whiten_rows, demixing.mode_products, demixing.inner, demixing.demix_frame, demixing.sum_frames,
+    demixing.whiten_rows, demixing.mode_products, demixing.inner, demixing.sum_frames,
     demixing.demix_known_background, demixing.project_past, spikes.initial_levels,
-    spikes.deconvolve_samples,
+    spikes.deconvolve_samples, frame_values.follow_frame,
     spikes.deconvolve_history, spikes.newest_traces, spikes.deconvolve_samples_ar2,
     spikes.newest_traces_ar2, impulse_responses.sparse_spikes,
     residual.subtract_from_bins, residual.subtract_footprints,
     residual.store_bin, residual.smooth, residual.standardise_map, residual.pool_maps, residual.peaks,
     footprints.read_patch, footprints.factorise, footprints.spatial_correlation, footprints.update_footprint,
-    footprints.dilate, footprint_statistics.update_regression, footprint_statistics.update_comoments,
-    footprint_statistics.update_overlaps, footprint_statistics.add_shifted, footprint_statistics.update_evidence,
+    footprint_statistics.update_regression, footprint_statistics.update_comoments,
+    footprint_lists.refresh_footprint, footprint_lists.correct_neighbours,
+    footprint_statistics.add_shifted, footprint_statistics.update_evidence,
     footprint_statistics.add_past_evidence, footprint_statistics.update_falls, footprint_statistics.add_past_falls,
-    footprint_statistics.component_snr, footprint_statistics.list_support,
-    rises.observe_rises, initial_frames.read_half, initial_frames.add_initial, initial_frames.whiten_initial,
+    footprint_statistics.component_snr,
+    rises.observe_rises, rises.quantile_of_rises,
+    initial_frames.read_half, initial_frames.deviation_quantile, initial_frames.add_initial,
+    initial_frames.whiten_initial,
     initial_frames.known_or_zero, initial_frames.add_weighed,
     footprint_r2.footprint_r2, outlines.outline, ring_regression.bin_deviation_rows, ring_regression.bin_of_pixels,
     ring_regression.bin_components, ring_regression.ring_sum,
@@ -101,6 +106,7 @@ def compile_search(params: ExtractParams, spec: Spec) -> None:
     assert len(first_frames[0])
     mode, binned = np.zeros(modes), np.zeros((1, 1), np.float32)
     for frame in _frames(spec.dtype):
+        SceneWatch().is_odd(frame, background.mean, background.weight)
         whiten(frame, background.whitening, (mode, binned), SCALE, buffer.frames[0], WhiteRows.of(_SHAPE, modes))
     _detect()
     candidate = Candidate(12.0, 12.0, 2.0, 5.0)
@@ -137,7 +143,6 @@ def compile_traces(params: ExtractParams, spec: Spec) -> None:
     for frame in _frames(spec.dtype):
         ring.of(frame, background, cells)
     for deconvolution in (Deconvolution(0.04, 0.4, 0.1, 2), Deconvolution(0.04, 0.4, 0.1, 1)):
-        deconvolution.update(cells, "live", np.zeros(cells.count), np.ones(cells.count, bool))
         deconvolution.update_history(cells, 0, np.zeros(2))
         settled.add(cells, background, buffer, deconvolution, 0)
         settled.rows(cells, deconvolution, last=True)  # with the kernels of its rates
@@ -147,9 +152,7 @@ def compile_traces(params: ExtractParams, spec: Spec) -> None:
 
 def _frames(dtype: str) -> tuple[np.ndarray, np.ndarray]:
     """A frame as it comes, and one of floats."""
-    raw = np.zeros(_SHAPE, dtype)
-    raw.flags.writeable = False
-    return raw, np.zeros(_SHAPE, np.float32)
+    return np.zeros(_SHAPE, dtype), np.zeros(_SHAPE, np.float32)
 
 
 def _footprint(blob: np.ndarray) -> np.ndarray:
@@ -167,9 +170,8 @@ def _detect() -> None:
 def _process_frame(background: Background, cells: Components, buffer: Buffer, mode: np.ndarray) -> None:
     """Call the kernels that `Extraction` calls itself."""
     total, design, scale = np.zeros(_SHAPE, np.float32), cells.design(background), float(SCALE)
-    demixing.demix_frame(
-        buffer.frames[0].reshape(-1), 1 / scale, design, np.zeros(len(mode)), 1, (cells["activity"], mode)
-    )
+    pixels = buffer.frames[0].reshape(-1), 1 / scale, np.zeros(len(mode)), 1
+    Deconvolution(0.04, 0.4, 0.1, 1).follow(cells, pixels, design, mode, 0)
     demixing.sum_frames(buffer.frames, buffer.slots()[-_BIN:], scale, background.modes, mode, total)
     residual.subtract_footprints(total.reshape(-1), cells.footprints, cells["bin_sum"])
     residual.store_bin(total, np.float32(1), buffer.bins[0], np.zeros((_SHAPE[0] // 2, _SHAPE[1] // 2), np.float32))

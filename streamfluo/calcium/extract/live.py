@@ -13,10 +13,11 @@ from .components import REJECTED
 from .extraction import Extraction, LiveValues
 from .first_frames import FirstFrames, SceneWatch
 from .matched_seeds import MatchedSeeds, matched_seeds
+from .motion_correlation import add_motion
 from .seeds import Seeds
 
 LISTED = 12  # cells of another day that are not seen
-NO_COMPONENTS: LiveValues = (np.empty(0, np.int64), *(np.empty(0) for _ in range(4)))
+NO_COMPONENTS: LiveValues = (np.empty(0, np.int64), np.empty((4, 0)))
 
 
 class Live:
@@ -45,6 +46,11 @@ class Live:
         self.first_frames.append(index, frame)
         return NO_COMPONENTS
 
+    def see_motion(self, index: int, shift_px: np.ndarray) -> None:
+        """Learn how the activity in the frame just taken goes with the tissue's shift (2,) [px] in it."""
+        if self.begun and self.extraction.next_index == index + 1:
+            add_motion(self.extraction.cells, shift_px)
+
     def counts(self) -> tuple[int, int]:
         """Return how many components are accepted as of the last frame, and how many are candidates.
 
@@ -52,7 +58,8 @@ class Live:
         """
         cells = self.extraction.cells
         accepted = cells["accepted"]
-        return int(accepted.sum()), int((~accepted & (cells["verdict"] != REJECTED) & (cells["whole"] < 0)).sum())
+        open_ones = ((cells["verdict"] != REJECTED) & (cells["whole"] < 0)) > accepted
+        return int(np.count_nonzero(accepted)), int(np.count_nonzero(open_ones))
 
     def learn(self, index: int, frame: np.ndarray | None) -> None:
         """Take a frame, and do all that it leaves to do."""
@@ -111,13 +118,17 @@ class Live:
 
 def values_of(frames: Sequence[LiveValues], counts: Sequence[tuple[int, int]]) -> dict[str, np.ndarray]:
     """Return values (t, K) by id of frames whose ids may differ, 0 where an id is not present; and `counts` (t, 2)."""
-    ids = np.sort(frames[0][0]) if frames else np.empty(0, np.int64)
-    if not all(np.array_equal(live[0], frames[0][0]) for live in frames[1:]):
-        ids = np.unique(np.concatenate([live[0] for live in frames]))
-    values, there = np.zeros((4, len(frames), len(ids)), np.float32), np.zeros((len(frames), len(ids)), bool)
-    for t, (present, *rows) in enumerate(frames):
-        columns = np.searchsorted(ids, present)
-        values[:, t, columns], there[t, columns] = rows, True
+    first = frames[0][0] if frames else np.empty(0, np.int64)
+    if frames and all(np.array_equal(live[0], first) for live in frames[1:]):
+        order = np.argsort(first)
+        ids, there = first[order], np.ones((len(frames), len(first)), bool)
+        values = np.stack([rows[:, order] for _, rows in frames], axis=1, dtype=np.float32, casting="same_kind")
+    else:
+        ids = np.unique(np.concatenate([first, *(live[0] for live in frames)]))
+        values, there = np.zeros((4, len(frames), len(ids)), np.float32), np.zeros((len(frames), len(ids)), bool)
+        for t, (present, rows) in enumerate(frames):
+            columns = np.searchsorted(ids, present)
+            values[:, t, columns], there[t, columns] = rows, True
     counted = np.array(counts, np.int32).reshape(-1, 2)
     named = dict(zip(("traces", "raw", "spikes", "dff"), values, strict=True))
     return {IDS: ids, PRESENT: there, **named, "components": counted}

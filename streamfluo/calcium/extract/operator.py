@@ -26,10 +26,12 @@ from ..report import report_of
 from ..summary import IMAGES
 from . import results as snapshots
 from .activity import Deconvolution
+from .cell_probability import WEIGHTS, load_weights
 from .curation import TAKES, Curation
 from .extraction import Extraction, LiveValues
 from .initialisation import compile_following, compile_kernels, compile_search, compile_traces
 from .live import NO_COMPONENTS, Live, values_of
+from .motion_correlation import SHIFT, shift_of
 from .params import DECAY_S, RISE_S, ExtractParams, interval_s_of, offset_adu_of
 from .seeds import Seeds, load_seeds, seeds_of_file, to_be_matched
 from .structure import SEEDED_BY_IT, STRUCTURE, Structure, structure_of_file
@@ -61,8 +63,10 @@ class Extract(Operator):
     """
 
     Params = ExtractParams
-    version = 14  # marks cells of a structural channel
-    may_need = (VALID, STRUCTURE)
+    version = (
+        14  # marks structural cells, gives pieces as one; overlap, motion, probability of being a cell; other sums
+    )
+    may_need = (VALID, SHIFT, STRUCTURE)
     reads_every = 100  # frames, that a picture of the structural channel is taken
     from_file = {"seeds": seeds_of_file, "structure": structure_of_file}
     results = {"components": ExtractedComponents.of}
@@ -126,7 +130,8 @@ class Extract(Operator):
         {"init": "seeded", "seeds": [[4, 5], [8, 12.5], [7, 3]], "init_frames": 12, "window_frames": 20,
          "neuron_sigma_px": 1.5, "min_spatial_corr": 0.1, "interval_s": 0.04},
         {"background": "ring", "ring_radius_px": 4, "ar_order": 2, "init": "greedy", "init_frames": 12,
-         "window_frames": 20, "neuron_sigma_px": 1.5, "min_spatial_corr": 0.1, "shape": "any", "merge_corr": 0.5},
+         "window_frames": 20, "neuron_sigma_px": 1.5, "min_spatial_corr": 0.1, "accept": "learned", "shape": "any",
+         "merge_corr": 0.5},
     )  # fmt: skip
     takes = TAKES
     compiles_later = (compile_search, compile_following, compile_traces)
@@ -134,6 +139,7 @@ class Extract(Operator):
 
     def __init__(self, params: ExtractParams, spec: Spec, device: str = "cpu") -> None:
         super().__init__(params, spec, device)
+        load_weights(WEIGHTS)  # what is wrong with them is said before frames flow
         self._kernels = later(partial(compile_kernels, params, spec))
         decay_s, rise_s = params.decay_s or DECAY_S, params.rise_s or RISE_S
         if params.ar_order == 2 and params.rise_s is not None and not rise_s < decay_s:
@@ -183,12 +189,15 @@ class Extract(Operator):
         block = known_pixels(block)
         live: list[LiveValues] = []
         counts: list[tuple[int, int]] = []
-        valid, picture = valid_frames(block, inputs), inputs.get(STRUCTURE)
+        valid, shift_px = valid_frames(block, inputs), shift_of(block, inputs)
+        picture = inputs.get(STRUCTURE)
         for t, frame in enumerate(block.pixels):
             if t == len(block) - 1 and isinstance(picture, np.ndarray) and self._learning is None:
                 self._live.extraction.catch_up()
                 self._structure.take(picture, block.stop)
             live.append(self._frame(block.index + t, frame if valid[t] else None))
+            if valid[t]:
+                self._frames_live.see_motion(block.index + t, shift_px[t])
             counts.append(self._frames_live.counts())
         extraction = self._live.extraction
         values: Values = {**values_of(live, counts), **extraction.tables.give()}
@@ -309,7 +318,7 @@ class Extract(Operator):
 
 _READ = {
     "footprints": lambda e: snapshots.footprints(e.cells, e.background),
-    "quality_now": lambda e: snapshots.quality(e.cells),
+    "quality_now": lambda e: snapshots.quality(e.cells, e.seen),
     "contours": lambda e: snapshots.contours(e.cells, e.background),
     "structural_contours": lambda e: snapshots.structural_contours(e.cells, e.background),
     "next_id": lambda e: np.array(e.cells.next_id),

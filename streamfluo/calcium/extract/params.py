@@ -95,6 +95,10 @@ class ExtractParams(Params, frozen=True):
         float,
         Meta(ge=0, le=1, description="least compactness of an accepted footprint; of shape 'any' none is asked for"),
     ] = 0.6
+    accept: Annotated[
+        Literal["rule", "learned"],
+        Meta(description="rule: by evidence of `min_snr`; learned: by the probability that a network gives"),
+    ] = "rule"
     max_overlap: Annotated[
         float, Meta(gt=0, le=1, description="largest fraction of a footprint's area shared with another component")
     ] = 0.5

@@ -188,15 +188,14 @@ def split(cells: Components, whole: int) -> list[int]:
 
 def combined(cells: Components, raw: np.ndarray) -> np.ndarray:
     """Return demixed activity (K,), that of wholes from all their pieces."""
-    pieces = np.flatnonzero(cells["whole"] >= 0)
+    rows = cells.wholes()
+    pieces = np.flatnonzero(rows >= 0)
     if not len(pieces):
         return raw
-    order = np.argsort(cells["id"])
-    wholes = order[np.searchsorted(cells["id"], cells["whole"][pieces], sorter=order)]
     given = raw.copy()
-    heads = np.unique(wholes)
+    heads = np.unique(rows[pieces])
     given[heads] = cells["share"][heads] * raw[heads]
-    np.add.at(given, wholes, cells["share"][pieces] * raw[pieces])
+    np.add.at(given, rows[pieces], cells["share"][pieces] * raw[pieces])
     return given
 
 

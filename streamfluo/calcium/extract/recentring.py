@@ -17,7 +17,7 @@ MIN_SNR = 3.0  # that pixels entering a box have in the stored bins; others begi
 def recentre(cells: Components, background: Background, buffer: Buffer, k: int) -> None:
     """Move the box of component k onto its footprint; pixels that enter begin with what the stored bins show there."""
     before = cells.origin[k].copy()
-    corner = cells.corner(*centroid(before, cells.box[k]))
+    corner = cells.corner(*cells.centre[k])
     y, x = moved = (int(corner[0] - before[0]), int(corner[1] - before[1]))
     if max(abs(y), abs(x)) < MIN_OFFSET_PX:
         return
@@ -30,14 +30,6 @@ def recentre(cells: Components, background: Background, buffer: Buffer, k: int) 
     cells.gathered[k] = gathered
     cells.move(k, corner, displaced(cells.box[k], moved))
     cells.refresh(k, background)
-
-
-def centroid(origin: np.ndarray, footprint: np.ndarray) -> tuple[float, float]:
-    """Return the centroid (y, x) [px] of a footprint (h, w) in the box at `origin`."""
-    total = float(footprint.sum(dtype=float))
-    rows, columns = footprint.sum(1, dtype=float), footprint.sum(0, dtype=float)
-    y, x = (float(part @ np.arange(len(part))) / total for part in (rows, columns))
-    return float(origin[0]) + y, float(origin[1]) + x
 
 
 def displaced(image: np.ndarray, by: tuple[int, int]) -> np.ndarray:

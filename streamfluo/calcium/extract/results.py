@@ -11,7 +11,10 @@ from ..kernels.outlines import outline
 from ..kernels.residual import STEP
 from .background import Background
 from .buffer import Buffer
+from .cell_features import overlap_and_activity
 from .components import Components
+from .learned_acceptance import Seen
+from .motion_correlation import motion_correlation
 
 CONTOUR_POINTS = 120
 _RIM_PX = 2  # between a contour and the one around it that marks a cell
@@ -115,9 +118,9 @@ def elongation(boxes: np.ndarray) -> np.ndarray:
     return np.sqrt((half + root) / np.maximum(half - root, PIXEL_VARIANCE))
 
 
-def quality(cells: Components) -> np.ndarray:
+def quality(cells: Components, seen: Seen) -> np.ndarray:
     """Return MEASURES of each component (id, measure)."""
-    _, snr = cells.explained_and_snr()
+    explained, snr = cells.explained_and_snr()
     top, left = cells["origin"].T
     columns = [cells[name] for name in ("id", "birth", "accepted")]
     columns += [
@@ -127,6 +130,10 @@ def quality(cells: Components) -> np.ndarray:
         left,
         cells["compactness"],
         cells["verdict"],
+        explained,
+        overlap_and_activity(cells)[0],
+        motion_correlation(cells["motion"]),
+        seen.probability(cells, np.arange(cells.count)),
         cells["structural"],
         elongation(cells["box"]),
         cells["whole"],
@@ -135,7 +142,9 @@ def quality(cells: Components) -> np.ndarray:
     return np.stack([np.asarray(column, float) for column in columns], 1)
 
 
-def quality_table(cells: Components, frame: int) -> Table:
+def quality_table(cells: Components, seen: Seen, frame: int) -> Table:
     """Return MEASURES as rows of a table, at `frame`."""
-    columns = {n: column.astype(kind) for (n, kind), column in zip(MEASURES.items(), quality(cells).T, strict=True)}
+    columns = {
+        n: column.astype(kind) for (n, kind), column in zip(MEASURES.items(), quality(cells, seen).T, strict=True)
+    }
     return Table({"frame": np.full(cells.count, frame), **columns})

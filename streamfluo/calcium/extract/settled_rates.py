@@ -9,33 +9,36 @@ from ..expected_rate import (
     RISE_QUANTILE,
     Averages,
     Known,
-    clipped,
     inputs,
     least_rise,
     network_rate,
     shapes,
-    windows_of,
 )
-from ..kernels.rises import FIRST_RISE, RISE_BINS, RISE_RATIO, observe_rises
+from ..kernels.rises import FIRST_RISE, RISE_BINS, RISE_RATIO, observe_rises, quantile_of_rises
 from .buffer import Buffer
 from .components import POOLS, Components
 
 MOST_AHEAD = 34  # frames: rows wait for at most POOLS, and come every 5
 _PRIOR_S, _PRIOR_RISE = 20.0, 10.0
-_EVERY = 5  # frames, after which the rises are described again: every 25 costs .007 of the spikes' correlation
+# Samples, after which the rises are described again, and rates are given: every 25 costs .007 of the spikes'
+# correlation.
+AT_ONCE = 5
+_TURN = 4  # of five samples, the one before rows are given: of five frames the one with least else to do
 _KEPT_S = 600.0  # of a longer past every sample counts half, again and again
 
 
 class SettledRates:
-    """Appends a sample of each component, and gives the rate at the sample half a second before."""
+    """Appends a sample of each component, and gives the rates at samples half a second before, five at a time."""
 
     def __init__(self, interval_s: float) -> None:
-        self.averages = Averages(interval_s, MOST_AHEAD)
+        self.averages = averages = Averages(interval_s, MOST_AHEAD)
+        self.samples = averages.samples + AT_ONCE - 1  # that are kept of each component
         self._keep = _KEPT_S / interval_s
-        boxes, lags = self.averages.boxes, self.averages.squares + self.averages.cubes
-        used = boxes != 0
-        spans = used.argmax(1), used.shape[1] - used[:, ::-1].argmax(1)
-        self._packed = ((boxes, *spans), self.averages.past, np.array(lags), len(self.averages.squares))
+        places = averages.spans + averages.past + 0.5
+        inside = places.astype(np.int64)
+        parts = np.column_stack([places - inside, 1 / np.diff(places)])
+        lags = np.array(averages.squares + averages.cubes)
+        self._packed = (inside, parts, averages.past, lags, len(averages.squares))
 
     def add(self, cells: Components, raw: np.ndarray, present: np.ndarray, count: int, buffer: Buffer) -> None:
         """Append sample number `count` - 1 of the components that are present (K,); `buffer` has what follows it."""
@@ -43,28 +46,30 @@ class SettledRates:
         for k in np.flatnonzero(present & (cells["late_seen"] == 1)):
             samples[k] = raw[k]
             self._begin(cells, int(k), cells.history[k, buffer.slots()])
-        samples[:, (count - 1) % self.averages.samples] = raw
-        centre = count - 1 - ahead
-        if centre >= 0 and cells.count:
-            born = cells["late_seen"] > ahead
-            part = self._parts(cells, samples, count % self.averages.samples, born)
-            if centre % _EVERY == 0:
-                self._forget(cells)
-                self._describe(cells, np.flatnonzero(born))
-            self._rate(cells, part, born, centre)
+        samples[:, (count - 1) % self.samples] = raw
+        if count % AT_ONCE == _TURN and count > ahead and cells.count:
+            born = np.clip(cells["late_seen"] - ahead, 0, AT_ONCE)
+            part = self._parts(cells, samples, count % self.samples, born)
+            self._forget(cells)
+            self._describe(cells, np.flatnonzero(born))
+            self._rate(cells, part, born, count - ahead)
 
     def finish(self, cells: Components, count: int) -> None:
         """Give the rates at the last samples, as if the very last one went on."""
-        averages = self.averages
-        for centre in range(max(0, count - averages.ahead), count) if cells.count else ():
-            places = np.minimum(np.arange(centre - averages.past, centre + averages.ahead + 1), count - 1)
-            samples = np.ascontiguousarray(cells["rate_samples"][:, places % averages.samples])
-            nobody = np.zeros(cells.count, bool)
-            self._rate(cells, self._parts(cells, samples, 0, nobody), cells["late_seen"] > 0, centre)
+        averages, last = self.averages, count - (count - _TURN) % AT_ONCE
+        for stop in range(max(0, last - averages.ahead) + AT_ONCE, count + AT_ONCE, AT_ONCE):
+            places = np.minimum(np.arange(stop - AT_ONCE - averages.past, stop + averages.ahead), count - 1)
+            samples = np.ascontiguousarray(cells["rate_samples"][:, places % self.samples])
+            nobody = np.zeros(cells.count, np.int64)
+            part = self._parts(cells, samples, 0, nobody)
+            self._rate(cells, part, np.where(cells["late_seen"] > 0, AT_ONCE, 0), stop)
 
     def _parts(self, cells: Components, samples: np.ndarray, start: int, learns: np.ndarray) -> np.ndarray:
-        """Averages (K, 22) around the centre of samples (K, n), the oldest at `start`; those that learn (K,) do."""
-        part = np.empty((cells.count, self.averages.weights.shape[1]))
+        """Averages (K, 5, 22) around the newest centres of samples (K, n), the oldest at `start`.
+
+        The components learn from so many of the newest ones (K,).
+        """
+        part = np.empty((cells.count, AT_ONCE, self.averages.weights.shape[1]))
         least = cells["late_baseline"] - CLIP_BELOW * cells["late_noise"]
         learned = (learns, cells.rate_sums, cells.rises, cells.rate_seen)
         observe_rises(samples, start, least, self._packed, learned, part)
@@ -72,21 +77,30 @@ class SettledRates:
 
     def _begin(self, cells: Components, k: int, history: np.ndarray) -> None:
         """Learn what a component's rises look like from the frames that are buffered."""
-        windows = windows_of(clipped(history, cells.late_baseline[k], cells.late_noise[k]), self.averages)
-        squares, cubes = self.averages.increments(windows)
-        cells.rate_sums[k] = np.concatenate([squares.sum(0), cubes.sum(0)])
-        cells.rises[k] = prior_rises(float(cells.late_noise[k]), self.averages.interval_s)
-        cells.rises[k] += np.bincount(rise_bins(self.averages.of(windows)[:, -1]), minlength=RISE_BINS + 1)
-        cells.rate_seen[k] = len(history)
+        averages, one = self.averages, slice(k, k + 1)
+        padded = np.pad(history, (averages.past, averages.ahead), mode="edge")[None]
+        cells.rate_sums[k], cells.rate_seen[k] = 0, 0
+        cells.rises[k] = prior_rises(float(cells.late_noise[k]), averages.interval_s)
+        least = cells.late_baseline[one] - CLIP_BELOW * cells.late_noise[one]
+        learned = (np.array([len(history)]), cells.rate_sums[one], cells.rises[one], cells.rate_seen[one])
+        part = np.empty((1, len(history), averages.weights.shape[1]))
+        observe_rises(padded, 0, least, self._packed, learned, part)
         self._describe(cells, np.array([k]))
 
-    def _rate(self, cells: Components, part: np.ndarray, born: np.ndarray, centre: int) -> None:
-        """Write the rates at the centre, from the averages around it; of a component born later (K,) 0."""
+    def _rate(self, cells: Components, part: np.ndarray, born: np.ndarray, stop: int) -> None:
+        """Write the rates at the five centres before `stop`, from the averages around them (K, 5, 22).
+
+        0 where a component was born later, which is so at all but so many of the newest ones (K,).
+        """
         rise = np.maximum(cells["rate_rise"], 1e-3)  # of those that wait for their first sample
         seen = np.maximum(cells["rate_seen"], 1)
         known = Known(cells["late_baseline"], cells["late_noise"], rise, cells["rate_look"], seen)
-        rate = network_rate(inputs(part, known, self.averages.interval_s)) * rise
-        cells["late_rate"][:, centre % POOLS] = np.where(born, rate, 0.0)
+        each = Known(*(np.repeat(of_each, AT_ONCE, axis=0) for of_each in known))
+        values = inputs(part.reshape(-1, part.shape[2]), each, self.averages.interval_s)
+        rate = network_rate(values).reshape(-1, AT_ONCE) * rise[:, None]
+        rate[np.arange(AT_ONCE) < AT_ONCE - born[:, None]] = 0
+        first = max(0, stop - AT_ONCE)
+        cells["late_rate"][:, np.arange(first, stop) % POOLS] = rate[:, first - stop + AT_ONCE :]
 
     def _forget(self, cells: Components) -> None:
         long = cells["rate_seen"] > self._keep
@@ -120,11 +134,6 @@ def rise_bins(rises: np.ndarray) -> np.ndarray:
 
 def rise_quantiles(counts: np.ndarray) -> np.ndarray:
     """Rise (K,) [σ] below which a part of the counts (K, bins) lie, interpolated within its bin."""
-    total = counts.cumsum(1)
-    wanted = RISE_QUANTILE * total[:, -1]
-    bins = np.minimum((total < wanted[:, None]).sum(1), RISE_BINS)
-    rows = np.arange(len(counts))
-    inside = counts[rows, bins]
-    above = np.divide(wanted - total[rows, bins] + inside, inside, out=np.zeros(len(counts)), where=inside > 0)
-    rises: np.ndarray = FIRST_RISE * RISE_RATIO ** (bins - 1 + above)
+    rises = np.empty(len(counts))
+    quantile_of_rises(np.asarray(counts, float), RISE_QUANTILE, rises)
     return rises

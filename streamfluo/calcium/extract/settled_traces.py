@@ -9,7 +9,7 @@ import numpy as np
 from ...core.operator import Table
 from ...core.state import State, require_array, require_int
 from ..kernels.demixing import demix_known_background
-from .activity import Deconvolution
+from .activity import LEAST_F0, Deconvolution
 from .background import Background
 from .buffer import SCALE, Buffer
 from .components import POOLS, Components
@@ -18,7 +18,6 @@ from .settled_rates import SettledRates
 
 DELAY = 20  # frames until pools no longer change: two transients at 25 Hz
 SWEEPS = 3
-LEAST_F0 = 5.0  # noise σ of one frame: ΔF/F has a noise of .2 there; below, 1818 and −92 were seen
 COLUMNS = {"frame": np.int64, "id": np.int64, "trace": np.float32, "raw": np.float32, "spike": np.float32,
            "dff": np.float32}  # fmt: skip
 
@@ -29,7 +28,7 @@ class SettledTraces:
     def __init__(self, interval_s: float) -> None:
         self.count = self.reported = 0
         self._rates = SettledRates(interval_s)
-        self.delay, self.samples = max(DELAY, self._rates.averages.ahead), self._rates.averages.samples
+        self.delay, self.samples = max(DELAY, self._rates.averages.ahead + 1), self._rates.samples
         self._index = np.zeros(POOLS, np.int64)
 
     def add(
@@ -42,7 +41,7 @@ class SettledTraces:
         frame = buffer.frames[slot].reshape(-1)
         demix_known_background(frame, 1 / float(SCALE), cells.design(background), buffer.modes[slot], SWEEPS, raw)
         raw = combined(cells, raw)
-        deconvolution.update(cells, "late", raw, present)
+        deconvolution.append_late(cells, raw, present)
         place = self.count % POOLS
         self._index[place] = index
         cells["late_raw"][:, place] = raw

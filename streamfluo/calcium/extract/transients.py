@@ -69,7 +69,7 @@ class Transients:
         if found.known:
             self._taken[0] = self._candidates.index(found)
             deconvolution.take(found)
-            cells["g"][:] = deconvolution.g
+            deconvolution.renew(cells)
 
     def state(self) -> State:
         """Return all carried values as state entries."""

@@ -16,7 +16,11 @@ def compactness(box):  # type: ignore[no-untyped-def]
     height, width = box.shape
     outside = np.zeros((height, width), np.bool_)
     stack = np.empty(height * width, np.int64)
-    threshold = EDGE_FRACTION * box.max()
+    peak = box[0, 0]
+    for y in range(height):
+        for x in range(width):
+            peak = max(peak, box[y, x])
+    threshold = EDGE_FRACTION * peak
     top = 0
     for y in range(height):
         for x in range(width):

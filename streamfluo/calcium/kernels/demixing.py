@@ -99,8 +99,11 @@ def whiten_rows(frame, model, activity, scale, stored, kept, band):  # type: ign
         v = min(max((y + 0.5) * len(binned) / height - 0.5, 0.0), len(binned) - 1.0)
         j = min(int(v), max(len(binned) - 2, 0))
         if j != last:
+            if j == last + 1 and y > band[0]:
+                above, below = below, above
+            else:
+                _interpolate_row(binned[j], bins, parts, above)
             last = j
-            _interpolate_row(binned[j], bins, parts, above)
             _interpolate_row(binned[min(j + 1, len(binned) - 1)], bins, parts, below)
         between = (above, below, np.float32(v - j))
         unknown = _whiten_row(frame[y], between, mean[y], weight[y], white)
@@ -192,13 +195,22 @@ def sum_frames(stored, slots, scale, modes, mode_activity, total):  # type: igno
 
     Subtracts the background modes (M, y, x) times mode_activity (M,).
     """
+    counted, steps = np.zeros(total.shape[1], np.int32), np.float32(1 / scale)
     for y in range(total.shape[0]):
-        row = total[y]
-        row[:] = 0
+        counted[:] = 0
         for j in range(len(slots)):
-            add_scaled(stored[slots[j], y], np.float32(1 / scale), row)
+            _count_steps(stored[slots[j], y], counted)
+        row = total[y]
+        for x in range(len(row)):
+            row[x] = steps * np.float32(counted[x])
         for m in range(len(modes)):
             add_scaled(modes[m, y], np.float32(-mode_activity[m]), row)
+
+
+@kernel
+def _count_steps(stored, counted):  # type: ignore[no-untyped-def]
+    for x in range(len(counted)):
+        counted[x] += np.int32(stored[x])
 
 
 @kernel
@@ -223,14 +235,16 @@ def project(frame, scale, footprints, products):  # type: ignore[no-untyped-def]
     """Write ⟨a_k, frame⟩ · scale for each footprint to products (K,). frame (pixels,) float32 or int16."""
     index, value, pixels = footprints
     for k in range(len(products)):
-        a, b = 0.0, 0.0
+        a = b = c = d = 0.0  # independent sums: one would wait for each addition
         n = pixels[k]
-        for i in range(0, n - 1, 2):
+        for i in range(0, n - 3, 4):
             a += value[k, i] * np.float32(frame[index[k, i]])
             b += value[k, i + 1] * np.float32(frame[index[k, i + 1]])
-        if n % 2:
-            a += value[k, n - 1] * np.float32(frame[index[k, n - 1]])
-        products[k] = (a + b) * scale
+            c += value[k, i + 2] * np.float32(frame[index[k, i + 2]])
+            d += value[k, i + 3] * np.float32(frame[index[k, i + 3]])
+        for i in range(n - n % 4, n):
+            a += value[k, i] * np.float32(frame[index[k, i]])
+        products[k] = ((a + b) + (c + d)) * scale
 
 
 @part
@@ -243,7 +257,7 @@ def subtract_modes(products, mode_overlap, modes):  # type: ignore[no-untyped-de
         products[k] -= known
 
 
-@kernel
+@part
 def demix(products, overlaps, sweeps, activity):  # type: ignore[no-untyped-def]
     """Update activity (K,) towards the least squares solution, by `sweeps` sweeps of coordinate descent.
 
@@ -268,7 +282,7 @@ def demix_known_background(frame, scale, design, modes, sweeps, activity):  # ty
     demix(products, overlaps, sweeps, activity)
 
 
-@kernel
+@part
 def demix_background(products, mode_products, overlaps, mode_overlaps, sweeps, estimate):  # type: ignore[no-untyped-def]
     """Update the activities of background modes and components together, by coordinate descent.
 
@@ -295,7 +309,7 @@ def demix_background(products, mode_products, overlaps, mode_overlaps, sweeps, e
             activity[k] = rest / energy[k] if energy[k] > 0 else 0.0
 
 
-@kernel
+@part
 def demix_frame(frame, scale, design, mode_products, sweeps, estimate):  # type: ignore[no-untyped-def]
     """`project` and `demix_background` in one call: frame (pixels,) of int16 steps or float32."""
     footprints, overlaps, mode_overlaps = design

@@ -17,14 +17,16 @@ def footprint_r2(residual, activity, noise, boxes, like):  # type: ignore[no-unt
     """
     origin, box, _ = boxes
     height, width = box.shape[1:]
-    rows, image, smooth, shape = np.empty((4, height, width), np.float32)
+    work = np.empty((4, height, width), np.float32)
+    rows, image, smooth, shape = work[0], work[1], work[2], work[3]  # unpacked they would not count as contiguous
     for k in range(len(activity)):
         like[k] = 1.0
         if activity[k] <= 0:
             continue
         top, left = origin[k, 0], origin[k, 1]
-        image[:] = residual[top : top + height, left : left + width]
-        image += np.float32(activity[k]) * box[k]
+        for y in range(height):
+            for x in range(width):
+                image[y, x] = residual[top + y, left + x] + np.float32(activity[k]) * box[k, y, x]
         left_over = noise * smooth_gaussian(image, SMOOTHING_PX, rows, smooth)
         smooth_gaussian(box[k], SMOOTHING_PX, rows, shape)
         count, both, own, all_ = 0, 0.0, 0.0, 0.0

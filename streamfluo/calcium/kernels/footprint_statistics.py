@@ -64,18 +64,6 @@ def update_regression(residual, activity, rate, regression):  # type: ignore[no-
 
 
 @kernel
-def box_overlap(box_a, origin_a, box_b, origin_b):  # type: ignore[no-untyped-def]
-    """Return the inner product of two boxes (h, w) at their origins (y, x)."""
-    height, width = box_a.shape
-    dy, dx = origin_b[0] - origin_a[0], origin_b[1] - origin_a[1]
-    total = 0.0
-    for y in range(max(0, dy), min(height, height + dy)):
-        for x in range(max(0, dx), min(width, width + dx)):
-            total += box_a[y, x] * box_b[y - dy, x - dx]
-    return total
-
-
-@kernel
 def add_shifted(box, origin, other, other_origin, factor):  # type: ignore[no-untyped-def]
     """Add factor × another box (h, w) to a box where they overlap, in place."""
     height, width = box.shape
@@ -191,37 +179,3 @@ def component_snr(evidence, overlaps, explained, snr):  # type: ignore[no-untype
                 most = max(most, product[k, n] * product[k, n] / theirs[k, n] / square[k])
         explained[k] = min(most, 1.0)
         snr[k] = fourth[k] ** 0.25 * np.sqrt(1 - explained[k])
-
-
-@kernel
-def update_overlaps(k, boxes, overlaps):  # type: ignore[no-untyped-def]
-    """Recompute component k's inner products with its neighbours and whether they touch, on both sides."""
-    origin, box, halo = boxes
-    _, neighbours, neighbour, overlap, touching = overlaps
-    for n in range(neighbours[k]):
-        other = neighbour[k, n]
-        back = 0
-        while back < neighbours[other] and neighbour[other, back] != k:
-            back += 1
-        if back == neighbours[other]:
-            continue  # a damaged list: without this bound the search would leave the array
-        value = box_overlap(box[k], origin[k], box[other], origin[other])
-        touch = box_overlap(halo[k], origin[k], box[other], origin[other]) > 0
-        overlap[k, n] = overlap[other, back] = value
-        touching[k, n] = touching[other, back] = touch
-
-
-@kernel
-def list_support(box, top, left, width, index, value):  # type: ignore[no-untyped-def]
-    """List the non-zero pixels of a box (h, w) at (top, left) of a frame `width` wide; return how many.
-
-    index, value (P,): flat pixel numbers and the values there; 0 behind the last.
-    """
-    n = 0
-    for y in range(box.shape[0]):
-        for x in range(box.shape[1]):
-            if box[y, x] != 0:
-                index[n], value[n] = (y + top) * width + x + left, box[y, x]
-                n += 1
-    value[n:] = 0
-    return n

@@ -30,19 +30,21 @@ def smooth_gaussian(image, sigma, rows, out):  # type: ignore[no-untyped-def]
     taps = np.empty(2 * radius + 1, np.float32)
     for i in range(-radius, radius + 1):
         taps[i + radius] = np.exp(-(i**2) / (2 * sigma**2))
-    taps /= taps.sum()
-    squares = 0.0
+    total, squares = np.float32(0), 0.0
     for i in range(2 * radius + 1):
+        total += taps[i]
+    for i in range(2 * radius + 1):
+        taps[i] /= total
         squares += taps[i] * taps[i]
     padded = np.empty(width + 2 * radius, np.float32)
     for y in range(height):
-        padded[:radius], padded[radius + width :] = image[y, 0], image[y, width - 1]
-        padded[radius : radius + width] = image[y]
-        rows[y] = 0
+        for x in range(width + 2 * radius):
+            padded[x] = image[y, min(max(x - radius, 0), width - 1)]
+        for x in range(width):
+            rows[y, x] = out[y, x] = 0
         for i in range(2 * radius + 1):
             add_scaled(padded[i : i + width], taps[i], rows[y])
     for y in range(height):
-        out[y] = 0
         for i in range(-radius, radius + 1):
             add_scaled(rows[min(max(y + i, 0), height - 1)], taps[i + radius], out[y])
     return squares
@@ -51,20 +53,26 @@ def smooth_gaussian(image, sigma, rows, out):  # type: ignore[no-untyped-def]
 @part
 def robust_sigma(image):  # type: ignore[no-untyped-def]
     """Return the noise σ of an image from its median absolute deviation."""
-    values = image.copy().reshape(-1)
+    values, n = np.empty(image.size, np.float32), 0
+    for y in range(image.shape[0]):
+        for x in range(image.shape[1]):
+            values[n] = image[y, x]
+            n += 1
     middle = median(values)
-    return median(np.abs(values - middle)) / 0.6745
+    for i in range(n):
+        values[i] = abs(values[i] - middle)
+    return median(values) / 0.6745
 
 
 @part
 def sigma_below(image):  # type: ignore[no-untyped-def]
     """Return the noise σ of an image from its negative pixels, around 0, whatever part of it a cell fills."""
-    values = np.empty(image.size, image.dtype)
-    count = 0
-    for value in image.flat:
-        if value < 0:
-            values[count] = value
-            count += 1
+    values, count = np.empty(image.size, np.float32), 0
+    for y in range(image.shape[0]):
+        for x in range(image.shape[1]):
+            if image[y, x] < 0:
+                values[count] = image[y, x]
+                count += 1
     return -median(values[:count]) / 0.6745 if count else 0.0
 
 
@@ -76,15 +84,20 @@ def denoise_image(estimate, noise, cell_px, rows, image):  # type: ignore[no-unt
     at EDGE_FRACTION. The noise σ is the larger of the propagated and the measured one; `σ` includes what lies beside
     the cell, and the cell itself where it fills half of the image.
     """
-    for sigma in SMOOTHINGS_PX:
+    for n in range(len(SMOOTHINGS_PX)):
+        sigma, left = SMOOTHINGS_PX[n], noise
         if sigma == 0:
-            image[:] = estimate
-            left = noise
+            for y in range(image.shape[0]):
+                for x in range(image.shape[1]):
+                    image[y, x] = estimate[y, x]
         else:
-            left = noise * smooth_gaussian(estimate, sigma, rows, image)
-        peak = image.max()
+            left *= smooth_gaussian(estimate, sigma, rows, image)
+        peak = image[0, 0]
+        for y in range(image.shape[0]):
+            for x in range(image.shape[1]):
+                peak = max(peak, image[y, x])
         scatter = left
-        if peak > MIN_PEAK_SNR * left or sigma == SMOOTHINGS_PX[-1]:  # else measuring σ could not help
+        if peak > MIN_PEAK_SNR * left or n == len(SMOOTHINGS_PX) - 1:  # else measuring σ could not help
             scatter = max(left, robust_sigma(image))
             left = max(left, sigma_below(image))
         if peak > MIN_PEAK_SNR * left:
@@ -93,14 +106,16 @@ def denoise_image(estimate, noise, cell_px, rows, image):  # type: ignore[no-unt
     return left, scatter, edge
 
 
-@kernel
+@part
 def connected_region(image, threshold, seed_y, seed_x, kept, stack):  # type: ignore[no-untyped-def]
     """Mark in `kept` (h, w) bool the pixels ≥ threshold that are 4-connected to the seed; return how many.
 
     stack (h · w,): working memory.
     """
     height, width = image.shape
-    kept[:] = False
+    for y in range(height):
+        for x in range(width):
+            kept[y, x] = False
     if image[seed_y, seed_x] < threshold:
         return 0
     kept[seed_y, seed_x] = True
@@ -136,12 +151,17 @@ def fill_holes(kept):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def dilate(mask, times, out):  # type: ignore[no-untyped-def]
-    """Write mask (h, w) bool dilated `times` times by the 4-neighbourhood."""
-    height, width = mask.shape
-    out[:] = mask
-    before = mask.copy()
+def dilate(image, times, out):  # type: ignore[no-untyped-def]
+    """Write the pixels of an image (h, w) above 0, dilated `times` times by the 4-neighbourhood, to out (h, w) bool."""
+    height, width = image.shape
+    before = np.empty((height, width), np.bool_)
+    for y in range(height):
+        for x in range(width):
+            out[y, x] = image[y, x] > 0
     for _ in range(times):
+        for y in range(height):
+            for x in range(width):
+                before[y, x] = out[y, x]
         for y in range(height):
             for x in range(width):
                 if not before[y, x]:
@@ -151,7 +171,6 @@ def dilate(mask, times, out):  # type: ignore[no-untyped-def]
                         or (x > 0 and before[y, x - 1])
                         or (x < width - 1 and before[y, x + 1])
                     )
-        before[:] = out
 
 
 @kernel
@@ -161,7 +180,7 @@ def segment_footprint(estimate, noise, cell_px, allowed, confined, footprint):  
     The region contains the brightest pixel of `allowed` (h, w) bool; confined, it stays inside, otherwise its holes are
     filled. 0 pixels: nothing exceeds the threshold.
     """
-    rows, image = np.empty_like(estimate), np.empty_like(estimate)
+    rows, image = np.empty(estimate.shape, np.float32), np.empty(estimate.shape, np.float32)
     kept, stack = np.zeros(estimate.shape, np.bool_), np.empty(estimate.size, np.int64)
     left, scatter, edge = denoise_image(estimate, noise, cell_px, rows, image)
     seed_y = seed_x = -1
@@ -169,7 +188,9 @@ def segment_footprint(estimate, noise, cell_px, allowed, confined, footprint):  
         for x in range(image.shape[1]):
             if allowed[y, x] and (seed_y < 0 or image[y, x] > image[seed_y, seed_x]):
                 seed_y, seed_x = y, x
-    footprint[:] = 0
+    for y in range(image.shape[0]):
+        for x in range(image.shape[1]):
+            footprint[y, x] = 0
     if seed_y < 0:
         return 0
     if confined:
@@ -197,9 +218,11 @@ def update_footprint(old, gathered, moment, cell_px, growth, new):  # type: igno
     All (h, w) float32. It lies within `growth` pixels of the old one. Its scale is the least squares fit to the
     regression, so that the scale of its activity stays.
     """
-    estimate = old + gathered / np.float32(moment)
-    allowed = np.zeros(old.shape, np.bool_)
-    dilate(old > 0, growth, allowed)
+    estimate, allowed = np.empty(old.shape, np.float32), np.empty(old.shape, np.bool_)
+    for y in range(new.shape[0]):
+        for x in range(new.shape[1]):
+            estimate[y, x] = old[y, x] + gathered[y, x] / np.float32(moment)
+    dilate(old, growth, allowed)
     count = segment_footprint(estimate, 1 / np.sqrt(moment), cell_px, allowed, True, new)
     both, own = 0.0, 0.0
     for y in range(new.shape[0]):
@@ -207,8 +230,15 @@ def update_footprint(old, gathered, moment, cell_px, growth, new):  # type: igno
             both += estimate[y, x] * new[y, x]
             own += new[y, x] * new[y, x]
     if own > 0:
-        new *= np.float32(both / own)
+        _scale(new, np.float32(both / own))
     return count
+
+
+@kernel
+def _scale(image, factor):  # type: ignore[no-untyped-def]
+    for y in range(image.shape[0]):
+        for x in range(image.shape[1]):
+            image[y, x] *= factor
 
 
 @kernel
@@ -227,10 +257,14 @@ def factorise(patch, near, cell_px, footprint, slope, activity):  # type: ignore
         if norm == 0:
             return 0.0, 0.0
         project_patch(patch, footprint, activity)
-        middle = median(activity.copy())
-        activity -= middle
-        sigma = max(1.0, median(np.abs(activity)) / 0.6745)
-        if activity.max() <= ACTIVE_Z * sigma:
+        for j in range(len(patch)):
+            weights[j] = activity[j]
+        middle, highest = median(weights), -np.inf
+        for j in range(len(patch)):
+            activity[j] -= middle
+            weights[j], highest = abs(activity[j]), max(highest, activity[j])
+        sigma = max(1.0, median(weights) / 0.6745)
+        if highest <= ACTIVE_Z * sigma:
             sigma = min(sigma, MAX_SCATTER)
         for j in range(len(patch)):
             weights[j] = activity[j] if activity[j] > ACTIVE_Z * sigma else 0.0
@@ -242,8 +276,9 @@ def factorise(patch, near, cell_px, footprint, slope, activity):  # type: ignore
         if not segment_footprint(slope, 1 / snr, cell_px, near, False, footprint):
             return 0.0, 0.0
     norm = _normalise(footprint)
-    slope /= np.float32(norm)
-    activity *= norm
+    _scale(slope, np.float32(1) / np.float32(norm))
+    for j in range(len(patch)):
+        activity[j] *= norm
     return moment * norm * norm, snr
 
 
@@ -256,7 +291,7 @@ def _normalise(footprint):  # type: ignore[no-untyped-def]
             squares += footprint[y, x] * footprint[y, x]
     norm = np.sqrt(squares)
     if norm > 0:
-        footprint /= np.float32(norm)
+        _scale(footprint, np.float32(1) / np.float32(norm))
     return norm
 
 
@@ -267,9 +302,10 @@ def spatial_correlation(footprint, slope, noise):  # type: ignore[no-untyped-def
     The variance of the slope is corrected for its noise σ, at most down to MIN_SIGNAL_VARIANCE: without the correction
     faint cells are rejected (at 4 photons a pixel half of the rejected ones, at .7 to .8, are cells).
     """
-    rows, blurred, around = np.empty_like(slope), np.empty_like(slope), np.zeros(slope.shape, np.bool_)
+    rows, blurred = np.empty(slope.shape, np.float32), np.empty(slope.shape, np.float32)
+    around = np.empty(slope.shape, np.bool_)
     left = noise * smooth_gaussian(slope, 0.7, rows, blurred)
-    dilate(footprint > 0, 2, around)
+    dilate(footprint, 2, around)
     n, a, b, aa, bb, ab = 0, 0.0, 0.0, 0.0, 0.0, 0.0
     for y in range(slope.shape[0]):
         for x in range(slope.shape[1]):
@@ -302,7 +338,8 @@ def project_patch(patch, footprint, activity):  # type: ignore[no-untyped-def]
     for y in range(footprint.shape[0]):
         for x in range(footprint.shape[1]):
             energy += footprint[y, x] * footprint[y, x]
-    activity[:] = 0
+    for j in range(len(patch)):
+        activity[j] = 0
     for first in range(0, len(patch), 4):  # four independent sums hide the latency of additions
         last = min(first + 4, len(patch)) - 1
         j, k = min(first + 1, last), min(first + 2, last)
@@ -329,7 +366,9 @@ def regress(patch, weights, inactive, slope):  # type: ignore[no-untyped-def]
         squares += weights[j] * weights[j]
         sums += weights[j]
         n += inactive[j]
-    slope[:] = 0
+    for y in range(slope.shape[0]):
+        for x in range(slope.shape[1]):
+            slope[y, x] = 0
     if squares <= 0:
         return 0.0
     for j in range(len(patch)):

@@ -36,7 +36,8 @@ def subtract_slow(x, keep, out):  # type: ignore[no-untyped-def]
     """
     n, mean = len(x), 0.0
     if keep <= 0:
-        out[:] = x
+        for t in range(n):
+            out[t] = x[t]
         return
     for t in range(n - 1, -1, -1):
         mean = keep * mean + (1 - keep) * x[t]
@@ -55,10 +56,11 @@ def sparse_spikes(y, response, penalty, rounds, work, spikes):  # type: ignore[n
     projected gradient (Beck & Teboulle 2009), restarted where it turns back; `spikes` holds the start. work (5, T).
     """
     p, q, scale, keep = response
-    fit, rest, slope, ahead, raw = work
+    fit, rest, slope, ahead, raw = work[0], work[1], work[2], work[3], work[4]  # unpacked: not taken for contiguous
     gain = scale * p / (1 - p) / (p - q) - scale * q / (1 - q) / (p - q)
     step, momentum = 1.0 / (gain * gain), 1.0
-    ahead[:] = spikes
+    for t in range(len(y)):
+        ahead[t] = spikes[t]
     for _ in range(rounds):
         convolve(ahead, p, q, scale, raw)
         subtract_slow(raw, keep, fit)

@@ -6,6 +6,7 @@ A fused pass takes a quarter of the time of numpy's single ones, and its results
 import numpy as np
 
 from ...pixels.kernels.kernel import kernel
+from ...pixels.kernels.medians import of_rank
 
 _EXPONENT = np.uint16(0x7C00)
 _TO_SINGLE = np.float32(2.0**112)  # between the exponents' biases, 127 and 15
@@ -78,3 +79,20 @@ def add_weighed(whitened, weight, amounts, spatial, known):  # type: ignore[no-u
         seen = whitened[i] == whitened[i]
         spatial[i] += amount * (whitened[i] if seen else np.float32(0))
         known[i] += square if seen and weight[i] > 0 else np.float32(0)
+
+
+@kernel
+def deviation_quantile(frame, mean, weight, step, fraction):  # type: ignore[no-untyped-def]
+    """Return a quantile of |frame − mean| · weight of every step-th pixel that is known, -1 where none is; (y, x) each.
+
+    In numpy, with its copies, it takes twice as long.
+    """
+    height, width = frame.shape
+    found, n = np.empty(-(-height // step) * -(-width // step), np.float32), 0
+    for y in range(0, height, step):
+        for x in range(0, width, step):
+            deviation = abs((np.float32(frame[y, x]) - mean[y, x]) * weight[y, x])
+            if weight[y, x] > 0 and deviation < np.inf:
+                found[n] = deviation
+                n += 1
+    return np.float64(of_rank(found[:n], int(fraction * (n - 1)))) if n else -1.0

@@ -3,6 +3,7 @@
 import numpy as np
 
 from ...pixels.kernels.kernel import kernel, part
+from ...pixels.kernels.pixel_rows import add_scaled
 
 STEP = 32.0  # residuals of a bin are stored as int16 in steps of 1/32 of their noise σ
 
@@ -62,24 +63,32 @@ def smooth(image, kernel, rows, out):  # type: ignore[no-untyped-def]
     """
     height, width = image.shape
     radius = len(kernel) // 2
+    padded, nothing = np.zeros(width + 2 * radius, np.float32), np.zeros(width, np.float32)
     for y in range(height):
-        out[y] = 0
-        for k in range(-radius, radius + 1):
-            a, b, weight = max(0, -k), min(width, width - k), kernel[k + radius]
-            if a < b:  # else the filter is wider than the image; a negative end would count from the right
-                _add(image[y, a + k : b + k], weight, out[y, a:b])
-        rows[y] = out[y]
+        for x in range(width):
+            padded[radius + x] = image[y, x]
+        _scale(image[y], kernel[radius], rows[y])
+        for k in range(1, radius + 1):
+            below, above = padded[radius - k : radius - k + width], padded[radius + k : radius + k + width]
+            _add_pair(below, above, kernel[radius + k], rows[y])
     for y in range(height):
-        out[y] = 0
-        for k in range(-radius, radius + 1):
-            if 0 <= y + k < height:
-                _add(rows[y + k], kernel[k + radius], out[y])
+        _scale(rows[y], kernel[radius], out[y])
+        for k in range(1, radius + 1):
+            before = rows[y - k] if y >= k else nothing
+            after = rows[y + k] if y + k < height else nothing
+            _add_pair(before, after, kernel[radius + k], out[y])
 
 
 @kernel
-def _add(a, weight, out):  # type: ignore[no-untyped-def]
+def _scale(a, weight, out):  # type: ignore[no-untyped-def]
     for i in range(len(out)):
-        out[i] += weight * a[i]
+        out[i] = weight * a[i]
+
+
+@kernel
+def _add_pair(a, b, weight, out):  # type: ignore[no-untyped-def]
+    for i in range(len(out)):
+        out[i] += weight * (a[i] + b[i])
 
 
 @kernel
@@ -104,9 +113,9 @@ def pool_maps(maps, newest, weights, out):  # type: ignore[no-untyped-def]
     """Write out = Σ_j weights[j] · (the map j bins before the newest). maps (n, y, x) is a ring buffer."""
     n = len(maps)
     for y in range(out.shape[0]):
-        out[y] = 0
-        for j in range(len(weights)):
-            _add(maps[(newest - j) % n, y], weights[j], out[y])
+        _scale(maps[newest, y], weights[0], out[y])
+        for j in range(1, len(weights)):
+            add_scaled(maps[(newest - j) % n, y], weights[j], out[y])
 
 
 @kernel

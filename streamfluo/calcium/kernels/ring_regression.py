@@ -152,37 +152,28 @@ def subtract_binned_modes(binned, known, modes, inverse):  # type: ignore[no-unt
 def ring_sum(image, inside, outside, out):  # type: ignore[no-untyped-def]
     """Write the sum of an image (rows, columns) over the ring inside ≤ distance ≤ outside around each of its pixels.
 
-    Each row of the ring is a difference of prefix sums, the same for rows as far above as below.
+    Each row of the ring is summed once, for the rows as far above and as far below. Cost: one addition a pixel for
+    half of the ring's pixels, and for each of its rows.
     """
     rows, columns = image.shape
     reach = int(outside)
-    prefix, run = np.zeros(columns + 2 * reach + 1), np.empty(columns, np.float32)
+    padded, run = np.zeros(columns + 2 * reach, np.float32), np.empty(columns, np.float32)
     out[:] = 0
     for y in range(rows):
         for x in range(columns):
-            prefix[reach + x + 1] = prefix[reach + x] + image[y, x]
-        prefix[reach + columns + 1 :] = prefix[reach + columns]
+            padded[reach + x] = image[y, x]
         for dy in range(reach + 1):
             hole = inside * inside - dy * dy
-            narrow = int(np.ceil(np.sqrt(hole))) - 1 if hole > 0 else -1
-            _run_sums(prefix, reach, int(np.sqrt(outside * outside - dy * dy)), narrow, run)
+            first = int(np.ceil(np.sqrt(hole))) if hole > 0 else 0
+            run[:] = 0
+            for dx in range(first, int(np.sqrt(outside * outside - dy * dy)) + 1):
+                add(padded[reach + dx : reach + dx + columns], run)
+                if dx:
+                    add(padded[reach - dx : reach - dx + columns], run)
             if y >= dy:
                 add(run, out[y - dy])
             if dy and y + dy < rows:
                 add(run, out[y + dy])
-
-
-@part
-def _run_sums(prefix, reach, wide, narrow, out):  # type: ignore[no-untyped-def]
-    """Write the sums over 2 wide + 1 places around each to out (columns,), less the 2 narrow + 1 in the middle."""
-    n = len(out)
-    last, first = prefix[reach + wide + 1 :], prefix[reach - wide :]
-    for x in range(n):
-        out[x] = last[x] - first[x]
-    if narrow >= 0:
-        last, first = prefix[reach + narrow + 1 :], prefix[reach - narrow :]
-        for x in range(n):
-            out[x] -= np.float32(last[x] - first[x])
 
 
 @kernel

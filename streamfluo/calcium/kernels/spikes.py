@@ -38,12 +38,19 @@ class Pools(NamedTuple):
 
 
 class Windows(NamedTuple):
-    """AR(2) windows: impulse response (P,); samples, spikes (K, P); tail (K, P), what earlier spikes leave in them."""
+    """AR(2) windows of the newest P samples of each trace.
+
+    Impulse `response` (P,) and inner `products` (P, P) of the responses to spikes at any two samples; `samples` and
+    `spikes` (K, P); `tail` (K, P), what earlier spikes leave in the samples; `slope` (K, P): the responses' products
+    with the residual.
+    """
 
     response: Any
+    products: Any
     samples: Any
     spikes: Any
     tail: Any
+    slope: Any
 
 
 @part
@@ -63,8 +70,12 @@ def append_sample(sample, g, min_spike, pools, count):  # type: ignore[no-untype
     value, weight, length = pools
     size = len(value)
     if count == size:
+        for p in range(size - 1):  # one array after the other: each loop is vectorised
+            value[p] = value[p + 1]
         for p in range(size - 1):
-            value[p], weight[p], length[p] = value[p + 1], weight[p + 1], length[p + 1]
+            weight[p] = weight[p + 1]
+        for p in range(size - 1):
+            length[p] = length[p + 1]
         count -= 1
     value[count], weight[count], length[count] = sample, 1.0, 1
     count += 1
@@ -170,7 +181,7 @@ def deconvolve_samples(samples, present, levels, pools, sparsity, out):  # type:
     """
     previous, seen, noise, baseline, low = levels
     g, value, weight, length, count = pools
-    trace, spikes = out
+    trace, spikes = out[0], out[1]
     for k in range(len(samples)):
         trace[k] = spikes[k] = 0.0
         if not present[k]:
@@ -207,89 +218,64 @@ def _levels_of(k, levels):  # type: ignore[no-untyped-def]
     return previous[k : k + 1], seen[k : k + 1], noise[k : k + 1], baseline[k : k + 1], low[k : k + 1]
 
 
-@kernel
-def normal_equations(response):  # type: ignore[no-untyped-def]
-    """Return the inner products (P, P) of the responses to spikes at any two samples of a window (P,).
-
-    With them the response turned round, with zeros behind it (2 P,), and room for slopes (P,).
-    """
-    n = len(response)
-    products, turned = np.empty((n, n)), np.zeros(2 * n)
-    for lag in range(n):
-        turned[n - 1 - lag] = response[lag]
-        total = 0.0
-        for m in range(n - lag):
-            total += response[m + lag] * response[m]
-            later = n - 1 - m
-            products[later, later - lag] = products[later - lag, later] = total
-    return products, turned, np.empty(n)
-
-
-@kernel
-def append_sample_ar2(k, sample, penalty, sweeps, windows, normal):  # type: ignore[no-untyped-def]
+@part
+def append_sample_ar2(k, sample, penalty, sweeps, windows):  # type: ignore[no-untyped-def]
     """Append a sample to trace k's window and update the window's spikes.
 
     Minimises Σ (sample − tail − Σ spikes · response)² / 2 + penalty · Σ spikes, spikes ≥ 0, by warm-started coordinate
-    descent on the normal equations, of what `normal_equations` returns. Cost: P², and P for each spike that changes.
+    descent on the normal equations. Their slopes go on from the last sample: what a spike that leaves the window takes
+    from the samples in it is their tail's then, so that their residual stays. Cost: P for each spike that changes.
     """
-    (response, window_samples, window_spikes, window_tail), (products, turned, slope) = windows, normal
-    samples, spikes, tail = window_samples[k], window_spikes[k], window_tail[k]
-    n = len(samples)
+    response, products, window_samples, window_spikes, window_tail, window_slope = windows
+    samples, spikes, tail, slope = window_samples[k], window_spikes[k], window_tail[k], window_slope[k]
+    n = len(spikes)
     left = spikes[0]
     for i in range(n - 1):
         tail[i] = tail[i + 1] + left * response[i + 1]
-        samples[i], spikes[i] = samples[i + 1], spikes[i + 1]
+    for i in range(n - 1):
+        samples[i] = samples[i + 1]
+    for i in range(n - 1):
+        spikes[i] = spikes[i + 1]
+    for i in range(n - 1):
+        slope[i] = slope[i + 1]
     tail[n - 1] = tail[n - 2] * response[n - 1] / max(response[n - 2], 1e-12)
-    samples[n - 1], spikes[n - 1] = sample, 0.0
-    slope[:] = -penalty
-    for i in range(0, n - 3, 4):  # four at a time, as slope is read and written less often: half of the time
-        a, b, c, d = n - 1 - i, n - 2 - i, n - 3 - i, n - 4 - i
-        shifted = turned[a : a + n], turned[b : b + n], turned[c : c + n], turned[d : d + n]
-        _subtract_four(shifted, tail[i : i + 4], samples[i : i + 4], slope)
-    for i in range(n - n % 4, n):
-        _subtract_scaled(turned[n - 1 - i : 2 * n - 1 - i], tail[i] - samples[i], slope)
-    for j in range(n):
+    samples[n - 1], spikes[n - 1], slope[n - 1] = sample, 0.0, 0.0
+    residual = sample - tail[n - 1]
+    for j in range(n - 1):
         if spikes[j] > 0:
-            _subtract_scaled(products[j], spikes[j], slope)
-    for _ in range(sweeps):
+            residual -= spikes[j] * response[n - 1 - j]
+    for j in range(n):
+        slope[j] += residual * response[n - 1 - j]
+    active = 0
+    for j in range(n):
+        active += (slope[j] > penalty) | (spikes[j] > 0)
+    for _ in range(sweeps if active else 0):
         for j in range(n - 1, -1, -1):
-            if slope[j] > 0 or spikes[j] > 0:
-                change = max(spikes[j] + slope[j] / products[j, j], 0.0) - spikes[j]
+            if slope[j] > penalty or spikes[j] > 0:
+                change = max(spikes[j] + (slope[j] - penalty) / products[j, j], 0.0) - spikes[j]
                 spikes[j] += change
-                _subtract_scaled(products[j], change, slope)
-
-
-@kernel
-def _subtract_scaled(a, factor, out):  # type: ignore[no-untyped-def]
-    for i in range(len(out)):
-        out[i] -= factor * a[i]
-
-
-@kernel
-def _subtract_four(shifted, tail, samples, out):  # type: ignore[no-untyped-def]
-    a, b, c, d = shifted
-    p, q, r, s = tail[0] - samples[0], tail[1] - samples[1], tail[2] - samples[2], tail[3] - samples[3]
-    for i in range(len(out)):
-        out[i] = (((out[i] - p * a[i]) - q * b[i]) - r * c[i]) - s * d[i]
+                for i in range(n):
+                    slope[i] -= change * products[j, i]
 
 
 @kernel
 def newest_samples_ar2(k, windows, trace):  # type: ignore[no-untyped-def]
     """Write the newest m samples of trace k's activity (m,), m ≤ P, the newest last."""
-    response, _, window_spikes, window_tail = windows
+    response, _, _, window_spikes, window_tail, _ = windows
     spikes, tail = window_spikes[k], window_tail[k]
     n, m = len(spikes), len(trace)
-    for i in range(n - m, n):
-        total = tail[i]
-        for j in range(i + 1):
-            total += spikes[j] * response[i - j]
-        trace[i - n + m] = total
+    for i in range(m):
+        trace[i] = tail[n - m + i]
+    for j in range(n):
+        if spikes[j] > 0:
+            for i in range(max(j, n - m), n):
+                trace[i - n + m] += spikes[j] * response[i - j]
 
 
 @kernel
 def newest_traces_ar2(windows, trace, spikes):  # type: ignore[no-untyped-def]
     """`newest_samples_ar2` of every trace: trace and spikes (K, m)."""
-    response, _, window_spikes, _ = windows
+    response, _, _, window_spikes, _, _ = windows
     m = trace.shape[1]
     for k in range(len(trace)):
         newest_samples_ar2(k, windows, trace[k])
@@ -308,22 +294,19 @@ def impulse_response(g, n):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def deconvolve_samples_ar2(samples, present, levels, windows, sparsity, out):  # type: ignore[no-untyped-def]
-    """`deconvolve_samples` for AR(2) traces."""
+def deconvolve_samples_ar2(samples, present, levels, windows, sparsity):  # type: ignore[no-untyped-def]
+    """`deconvolve_samples` for AR(2) traces: their activity and spikes are read from the windows.
+
+    λ = sparsity · noise σ.
+    """
     previous, seen, noise, baseline, low = levels
-    response, _, window_spikes, _ = windows
-    normal, highest = normal_equations(response), response.max()
-    trace, spikes = out
     for k in range(len(samples)):
-        trace[k] = spikes[k] = 0.0
         if not present[k]:
             continue
         sample = samples[k]
         seen[k] += 1
         noise[k] = _next_noise(noise[k], sample - previous[k])
         previous[k] = sample
-        append_sample_ar2(k, sample - baseline[k], sparsity * noise[k] * highest, SWEEPS, windows, normal)
-        newest_samples_ar2(k, windows, trace[k : k + 1])
-        spikes[k] = window_spikes[k, -1]
+        append_sample_ar2(k, sample - baseline[k], sparsity * noise[k], SWEEPS, windows)
         baseline[k] = _next_baseline(baseline[k], sample, noise[k], seen[k])
         low[k] = _next_low(low[k], sample, noise[k])

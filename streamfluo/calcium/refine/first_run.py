@@ -12,17 +12,10 @@ from ...core.loaded import RecordedStep
 from ...core.operator import Table
 from ..extract.components import ACCEPTED, REJECTED, Components
 from ..extract.tables import Tables
-from ..extracted_components import MEASURES, SAYS, ExtractedComponents
+from ..extracted_components import ADDED, MEASURES, SAYS, ExtractedComponents
 
 _VERDICTS = {SAYS[True]: ACCEPTED, SAYS[False]: REJECTED}
-_LEAST = MEASURES.keys() - {
-    "compactness",
-    "decision",
-    "structural",
-    "elongation",
-    "whole",
-    "ratio",
-}  # of sessions before these were measured
+_LEAST = MEASURES.keys() - set(ADDED)
 
 
 class FirstComponent(NamedTuple):

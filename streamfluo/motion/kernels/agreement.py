@@ -22,12 +22,14 @@ class Evidence(NamedTuple):
 
 
 @kernel
-def unexplained(sums, matrix, step, j):  # type: ignore[no-untyped-def]
-    """Return the information of one block on component j, and what of its projection a step does not explain."""
-    part, rest = sums[3], sums[j]
+def unexplained(sums, matrix, block, step, j):  # type: ignore[no-untyped-def]
+    """Return the information of one block (by, bx) on component j, and what of its projection a step does not
+    explain."""
+    by, bx = block
+    part, rest = sums[by, bx, 3], sums[by, bx, j]
     for k in range(3):
-        rest -= part * matrix[j, k] * step[k]
-    return part * matrix[j, j], rest
+        rest -= part * matrix[by, bx, j, k] * step[k]
+    return part * matrix[by, bx, j, j], rest
 
 
 @part
@@ -43,9 +45,9 @@ def agreement(sums, matrix, step, gains):  # type: ignore[no-untyped-def]
         for bx in range(sums.shape[1]):
             able, contradicts = False, False
             for j in range(3):
-                own, rest = unexplained(sums[by, bx], matrix[by, bx], step, j)
+                own, rest = unexplained(sums, matrix, (by, bx), step, j)
                 bound = (least * AGREED_PX if j < 2 else gain - AGREED_GAIN * least) * own
-                if own > 0 and bound > CONTRADICTION_SIGMA * np.sqrt(own):
+                if own > 0 and bound > 0 and bound * bound > CONTRADICTION_SIGMA**2 * own:
                     able = True
                     contradicts |= -rest > bound if j == 2 else abs(rest) > bound
             could += sums[by, bx, 4] if able else 0.0
@@ -65,7 +67,7 @@ def deficit(sums, matrix, noise_bias, step, gains):  # type: ignore[no-untyped-d
     squares, information, n = 0.0, 0.0, 0
     for by in range(sums.shape[0]):
         for bx in range(sums.shape[1]):
-            own, rest = unexplained(sums[by, bx], matrix[by, bx], step, 2)
+            own, rest = unexplained(sums, matrix, (by, bx), step, 2)
             if own > 0:
                 low = min(0.0, rest + (gain - least) * own)
                 squares += low * low / (own + sums[by, bx, 3] * noise_bias[by, bx])

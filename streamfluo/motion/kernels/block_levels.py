@@ -4,35 +4,55 @@ import numpy as np
 
 from ...pixels.kernels.kernel import kernel, part
 from ...pixels.kernels.medians import of_rank
-from .gauss_newton import BLOCK_PX, column_run
+from .frame_rows import BLOCK_PX, find_runs, take_row
 
 LEVEL_STRIDE = 4  # rows of a block that its level is taken from
 LEAST_DIFFERENCES = 4  # of neighbouring blocks, for a slope
 
 
 @kernel
-def measure_levels(frame, template, shifts, gain, column_sums, levels, rows):  # type: ignore[no-untyped-def]
+def measure_levels(frame, template, shifts, gain, levels, rows):  # type: ignore[no-untyped-def]
     """Write the level of the residuals frame(y + s_y, x + s_x) − gain · template in each block of some rows of blocks.
 
-    Frame; TemplateImages; shifts (by, bx, 2) int64 [px]; gain float32; column_sums (2, x) or more float32: scratch;
-    levels (by, bx) float32 [ADU], NaN where nothing was seen; rows (first, stop). Cost at 512 × 512: a third of a copy.
+    Frame; TemplateImages; shifts (by, bx, 2) int64 [px]; gain float32; levels (by, bx) float32 [ADU], NaN where nothing
+    was seen; rows (first, stop). A level is the mean of the block's columns, without NaN; where they differ by more
+    than the limit, as at a cosmic ray or a bright cell, it is their median. Cost at 512 × 512: a third of a copy.
     """
     image, window = template[0], template[3]
-    columns = np.empty(BLOCK_PX, np.float32)
-    width = image.shape[1]
+    width, count = image.shape[1], shifts.shape[1]
+    sums, row, runs = np.empty((2, width), np.float32), np.empty(width, np.float32), np.empty((count, 4), np.int64)
+    scratch = np.empty((5, count * BLOCK_PX), np.float32)
     for by in range(rows[0], rows[1]):
         first, last = by * BLOCK_PX, min((by + 1) * BLOCK_PX, image.shape[0])
-        column_sums[:2] = 0
+        sums[:], row[:] = np.float32(0), np.float32(np.nan)
+        shared = find_runs(frame[1], template, shifts[by], runs)
         for y in range(max(first, window[0]), min(last, window[1]), LEVEL_STRIDE):
-            bx = 0
-            while bx < shifts.shape[1]:
-                bx, dy, dx, p, q = column_run(frame, template, shifts[by], bx, y)
-                if p < q:
-                    total = (column_sums[0, p:q], column_sums[1, p:q])
-                    _add_differences(frame[0][y + dy, p + dx : q + dx], image[y, p:q], gain, total)
-        for bx in range(shifts.shape[1]):
-            at = slice(bx * BLOCK_PX, min((bx + 1) * BLOCK_PX, width))
-            levels[by, bx] = _level(column_sums[:2, at], template[2][by, at], columns)
+            take_row(frame, runs[:shared], y, row)
+            _add_differences(row, image[y], gain, sums[0], sums[1])
+        _write_levels(sums, scratch, template[2][by], levels[by])
+
+
+@kernel
+def _write_levels(sums, scratch, limit, levels):  # type: ignore[no-untyped-def]
+    """Write the levels of a row of blocks (bx,) from number and sum of the columns (2, x); scratch (5, x)."""
+    width, count = sums.shape[1], len(levels)
+    means, columns, few = scratch[0], scratch[1:], np.empty(BLOCK_PX, np.float32)
+    halves = np.empty((4, 8 * count), np.float32)
+    quarters, eighths = np.empty((4, 4 * count), np.float32), np.empty((4, 2 * count), np.float32)
+    joined = np.empty((4, count), np.float32)
+    means[width:] = np.float32(np.nan)
+    _fill_means(sums[0], sums[1], means[:width])
+    _begin(means, columns[0], columns[1], columns[2], columns[3])
+    _join(columns, halves)
+    _join(halves, quarters)
+    _join(quarters, eighths)
+    _join(eighths, joined)
+    for bx in range(count):
+        n = joined[0, bx]
+        level = joined[1, bx] / n if n > 0 else np.float32(np.nan)
+        if joined[3, bx] - joined[2, bx] > limit[bx * BLOCK_PX]:
+            level = _median(means[bx * BLOCK_PX : (bx + 1) * BLOCK_PX], few)
+        levels[bx] = level
 
 
 @kernel
@@ -41,32 +61,55 @@ def level_slopes(levels):  # type: ignore[no-untyped-def]
     return _slope(levels[1:], levels[:-1]), _slope(levels[:, 1:], levels[:, :-1])
 
 
-@part
-def _add_differences(frame, template, gain, total):  # type: ignore[no-untyped-def]
-    count, added = total
-    for i in range(len(count)):
-        count[i] += np.float32(1)
-        added[i] += np.float32(frame[i]) - gain * template[i]
+@kernel
+def _add_differences(row, template, gain, number, total):  # type: ignore[no-untyped-def]
+    for x in range(len(row)):
+        difference = row[x] - gain * template[x]
+        known = difference == difference
+        number[x] += np.float32(1) if known else np.float32(0)
+        total[x] += difference if known else np.float32(0)
+
+
+@kernel
+def _fill_means(count, added, means):  # type: ignore[no-untyped-def]
+    for x in range(len(count)):
+        means[x] = added[x] / (count[x] if count[x] > 0 else np.float32(1)) if count[x] > 0 else np.float32(np.nan)
+
+
+# Means, least and most of the columns of a block are joined two by two, those of all blocks at once, on vectors.
+
+
+@kernel
+def _begin(means, number, total, least, most):  # type: ignore[no-untyped-def]
+    """Write number, sum, least and most of each column (x,) that has a mean."""
+    for x in range(len(number)):
+        known = means[x] == means[x]
+        number[x] = np.float32(1) if known else np.float32(0)
+        total[x] = means[x] if known else np.float32(0)
+        least[x] = means[x] if known else np.float32(np.inf)
+        most[x] = means[x] if known else np.float32(-np.inf)
+
+
+@kernel
+def _join(columns, joined):  # type: ignore[no-untyped-def]
+    """Columns (4, 2x); joined (4, x)."""
+    count, total, low, high = columns[0], columns[1], columns[2], columns[3]
+    number, added, least, most = joined[0], joined[1], joined[2], joined[3]
+    for x in range(len(number)):
+        number[x] = count[2 * x] + count[2 * x + 1]
+        added[x] = total[2 * x] + total[2 * x + 1]
+        least[x] = min(low[2 * x], low[2 * x + 1])
+        most[x] = max(high[2 * x], high[2 * x + 1])
 
 
 @part
-def _level(sums, limit, columns):  # type: ignore[no-untyped-def]
-    """Return the level of a block: the mean of its columns, without those that hold a NaN.
-
-    Where they differ by more than the limit, as at a cosmic ray or a bright cell, it is their median.
-    """
-    n, mean, least, most = 0, np.float32(0), np.float32(np.inf), np.float32(-np.inf)
-    for x in range(len(limit)):
-        if sums[0, x] > 0 and sums[1, x] == sums[1, x]:
-            columns[n] = sums[1, x] / sums[0, x]
-            mean += columns[n]
-            least, most = min(least, columns[n]), max(most, columns[n])
+def _median(means, few):  # type: ignore[no-untyped-def]
+    n = 0
+    for mean in means:
+        if mean == mean:
+            few[n] = mean
             n += 1
-    if n == 0:
-        return np.float32(np.nan)
-    if most - least > limit[0]:
-        return of_rank(columns[:n], n // 2)
-    return mean / np.float32(n)
+    return of_rank(few[:n], n // 2)
 
 
 @kernel

@@ -17,12 +17,11 @@ from ...pixels.kernels.medians import median
 from ...pixels.kernels.pixel_rows import add, add_product, add_scaled
 from ...pixels.kernels.seen import Window
 from .agreement import agreement, deficit, unexplained
+from .frame_rows import BLOCK_PX
 
-BLOCK_PX = 16  # 24 and 32 keep more of the image and more of the cells' activity: 5 % worse on calcium
 CLIP_SIGMA = 6.0
 CLIP_PX = 0.75  # what a shift by that much leaves at the template's slopes is not clipped
 BLOCK_SIGMA, ROUNDS = 2.5, 3  # blocks whose residual exceeds it are down-weighted; 3 % better where cells are bright
-REJECT_LIMITS = np.float32(3)
 WIDE = 64.0  # times the limit, for steps from afar: nothing but hot pixels and cosmic rays is rejected
 # (shift by 0.4 px one way less the other way) / 0.8 px by Lanczos interpolation of order 3: the slope of the response
 # over ± half a pixel, where the derivative at zero would be 2 % steeper.
@@ -68,116 +67,6 @@ class Light(NamedTuple):
 
 
 @kernel
-def project_residuals(frame, template, shifts, expected, column_sums, sums, rows):  # type: ignore[no-untyped-def]
-    """Write each block's Σ V·r of r = frame(y + s_y, x + s_x) − gain · template, inside what was seen of the frame.
-
-    Frame; TemplateImages; shifts (by, bx, 2) int64 [px] of the blocks; expected: the Light, and how many times the
-    limit residuals may reach, float32;
-    column_sums (6, x) float32: scratch; sums (by, bx, 5): the three projections and the fractions of the block that fit
-    and that were seen. Residuals three times beyond the limit (hot pixels, cosmic rays) and NaN do not fit and count
-    for nothing. Neighbouring blocks of one shift share a loop; rows (first, stop) of blocks are taken.
-    """
-    _, (seen_top, seen_bottom, seen_left, seen_right) = frame
-    image, images, _, window = template
-    height = image.shape[0]
-    for by in range(rows[0], rows[1]):
-        first, last = by * BLOCK_PX, min((by + 1) * BLOCK_PX, height)
-        top, bottom = max(first, window[0]), min(last, window[1])
-        column_sums[:] = 0
-        fill_levels(expected[0], by, np.float32(0), column_sums[5])
-        for y in range(top, bottom):
-            _add_row(frame, template, shifts[by], expected, y, column_sums)
-        for bx in range(sums.shape[1]):
-            left, right = max(bx * BLOCK_PX, window[2]), min((bx + 1) * BLOCK_PX, window[3])
-            dy, dx = shifts[by, bx]
-            a, b = max(top, seen_top - dy), min(bottom, seen_bottom - dy)
-            p, q = max(left, seen_left - dx), min(right, seen_right - dx)
-            pixels, inside = max(0, bottom - top) * max(0, right - left), max(0, b - a) * max(0, q - p)
-            offset, fitting = 0.0, 0.0
-            for x in range(p, q):
-                offset += column_sums[3, x]
-                fitting += column_sums[4, x]
-            sums[by, bx, 3], sums[by, bx, 4] = fitting / max(pixels, 1), inside / max(pixels, 1)
-            for j in range(3):
-                total = 0.0
-                for x in range(p, q):
-                    total += column_sums[j, x]
-                if 0 < inside < pixels:  # part of a block: subtract the mean of that part
-                    weight = 0.0
-                    for y in range(a, b):
-                        for x in range(p, q):
-                            weight += images[j, y, x]
-                    total -= weight * offset / inside
-                sums[by, bx, j] = total
-
-
-@kernel
-def rise(slope, at):  # type: ignore[no-untyped-def]
-    """Return what a slope [ADU/px] adds to row or column `at`, against the middle of its block."""
-    return slope * np.float32(at % BLOCK_PX - (BLOCK_PX - 1) / 2)
-
-
-@kernel
-def fill_levels(light, by, common, level):  # type: ignore[no-untyped-def]
-    """Write the level (x,) of the residuals in the middle of a row of blocks; where none was seen, that of `common`."""
-    _, slope_y, slope, levels = light
-    for x in range(len(level)):
-        bx = x // BLOCK_PX
-        here = levels[by, bx]
-        if here != here:
-            here = common + np.float32(BLOCK_PX) * (slope_y * np.float32(by) + slope * np.float32(bx))
-        level[x] = here + rise(slope, x)
-
-
-@kernel
-def column_run(frame, template, shifts, bx, y):  # type: ignore[no-untyped-def]
-    """Return the block behind those that share the shift of block `bx`, that shift, and the columns seen in row `y`."""
-    _, (seen_top, seen_bottom, seen_left, seen_right) = frame
-    image, _, _, window = template
-    dy, dx = shifts[bx]
-    start = bx * BLOCK_PX
-    bx += 1
-    while bx < len(shifts) and shifts[bx, 0] == dy and shifts[bx, 1] == dx:
-        bx += 1
-    stop = min(bx * BLOCK_PX, image.shape[1])
-    p, q = max(start, window[2], seen_left - dx), min(stop, window[3], seen_right - dx)
-    return bx, dy, dx, p, q if seen_top <= y + dy < seen_bottom else p
-
-
-@part
-def _add_row(frame, template, shifts, expected, y, column_sums):  # type: ignore[no-untyped-def]
-    image, images, limits, _ = template
-    limit, level = limits[y // BLOCK_PX], column_sums[5]
-    (gain, slope, _, _), reach = expected
-    tried = (gain, reach, rise(slope, y))
-    bx = 0
-    while bx < len(shifts):
-        bx, dy, dx, p, q = column_run(frame, template, shifts, bx, y)
-        if p < q:
-            v = (images[0, y, p:q], images[1, y, p:q], images[2, y, p:q])
-            sums = column_sums
-            total = (sums[0, p:q], sums[1, p:q], sums[2, p:q], sums[3, p:q], sums[4, p:q])
-            _add_residuals(frame[0][y + dy, p + dx : q + dx], (image[y, p:q], level[p:q], limit[p:q]), tried, v, total)
-
-
-@part
-def _add_residuals(frame, expected, tried, v, total):  # type: ignore[no-untyped-def]
-    template, level, limit = expected
-    gain, reach, risen = tried
-    v0, v1, v2 = v
-    sum0, sum1, sum2, offset, fitting = total
-    for i in range(len(offset)):
-        e, most = np.float32(frame[i]) - gain * template[i] - (level[i] + risen), reach * limit[i]
-        fits = abs(e) < REJECT_LIMITS * most
-        e = min(max(e, -most), most) if fits else np.float32(0)
-        sum0[i] += v0[i] * e
-        sum1[i] += v1[i] * e
-        sum2[i] += v2[i] * e
-        offset[i] += e
-        fitting[i] += np.float32(fits)
-
-
-@kernel
 def build_images(template, kernel, noise, by, matrix):  # type: ignore[no-untyped-def]
     """Compute the Gauss–Newton images, the limit and the normal matrix of the blocks in row `by` from template.image.
 
@@ -195,14 +84,18 @@ def build_images(template, kernel, noise, by, matrix):  # type: ignore[no-untype
     for i in range(count + 2):
         wide[:] = 0
         middle = wide[radius + 1 : radius + 1 + width]
-        for k in range(len(kernel)):
-            y = min(max(first - 1 + i + k - radius, top), bottom - 1)
-            add_scaled(image[y], kernel[k], middle)
+        above, here = first - 1 + i - radius, first - 1 + i
+        add_scaled(image[min(max(here, top), bottom - 1)], kernel[radius], middle)
+        for k in range(radius):
+            y, z = min(max(above + k, top), bottom - 1), min(max(here + radius - k, top), bottom - 1)
+            _add_two(image[y], image[z], (kernel[k], kernel[k]), middle)
         wide[: radius + 1 + left] = middle[left]
         wide[radius + 1 + right :] = middle[right - 1]
         smooth[i] = 0
-        for k in range(len(kernel)):
-            add_scaled(wide[k : k + width + 2], kernel[k], smooth[i])
+        add_scaled(wide[radius : radius + width + 2], kernel[radius], smooth[i])
+        for k in range(radius):
+            end = 2 * radius - k
+            _add_two(wide[k : k + width + 2], wide[end : end + width + 2], (kernel[k], kernel[k]), smooth[i])
     slopes, variance = np.empty((3, count, width), np.float32), np.empty((count, width), np.float32)
     padded = np.empty(width + 6, np.float32)
     for i in range(count):
@@ -221,11 +114,9 @@ def build_images(template, kernel, noise, by, matrix):  # type: ignore[no-untype
         slopes[1, i] = 0
         slopes[2, i] = image[y]
         for k in range(3):
-            factor = np.float32(SECANT[k])
-            add_scaled(image[min(y + k + 1, bottom - 1)], factor, slopes[0, i])
-            add_scaled(image[max(y - k - 1, top)], -factor, slopes[0, i])
-            add_scaled(padded[4 + k : 4 + k + width], factor, slopes[1, i])
-            add_scaled(padded[2 - k : 2 - k + width], -factor, slopes[1, i])
+            both = np.float32(SECANT[k]), -np.float32(SECANT[k])
+            _add_two(image[min(y + k + 1, bottom - 1)], image[max(y - k - 1, top)], both, slopes[0, i])
+            _add_two(padded[4 + k : 4 + k + width], padded[2 - k : 2 - k + width], both, slopes[1, i])
     limit[by] = 0
     for i in range(count):
         add_scaled(variance[i], np.float32(CLIP_SIGMA**2 / count), limit[by])
@@ -247,6 +138,14 @@ def build_images(template, kernel, noise, by, matrix):  # type: ignore[no-untype
                 for x in range(bx * BLOCK_PX, min((bx + 1) * BLOCK_PX, width)):
                     total += products[x]
                 matrix[by, bx, j, k] = total
+
+
+@kernel
+def _add_two(a, b, factors, total):  # type: ignore[no-untyped-def]
+    """Two rows at a time: the sum is read and written half as often."""
+    f, g = factors
+    for i in range(len(total)):
+        total[i] += a[i] * f + b[i] * g
 
 
 @part
@@ -296,40 +195,30 @@ def solve_step(sums, matrix, noise_bias, gain, usual):  # type: ignore[no-untype
     exceeds BLOCK_SIGMA, as those with an active cell, are down-weighted iteratively. `usual`: the gain that frames
     usually have.
     """
-    weights = np.ones(sums.shape[:2])
+    weights, step, replaced = np.ones(sums.shape[:2]), np.zeros(3), np.empty((3, 3))
+    b, h = np.empty(3), np.empty((3, 3))
     for by in range(sums.shape[0]):
         for bx in range(sums.shape[1]):
             sums[by, bx, 2] += sums[by, bx, 3] * gain * noise_bias[by, bx]
     for again in range(ROUNDS):
-        b, h, fitting, seen = np.zeros(3), np.zeros((3, 3)), 0.0, 0.0
-        for by in range(sums.shape[0]):
-            for bx in range(sums.shape[1]):
-                part = sums[by, bx, 3]
-                fitting += part
-                seen += sums[by, bx, 4]
-                w = weights[by, bx]
-                for j in range(3):
-                    b[j] += w * sums[by, bx, j]
-                    for k in range(3):
-                        h[j, k] += w * part * matrix[by, bx, j, k]
+        fitting, seen = _add_blocks(sums, matrix, weights, b, h)
         determinant = _determinant(h)
         if not abs(determinant) > 0:
             return np.nan, np.nan, np.nan, (0.0, 0.0, 0.0, 0.0, 0.0)
-        step = np.zeros(3)
         for k in range(3):
-            replaced = h.copy()
+            replaced[:] = h
             replaced[:, k] = b
             step[k] = _determinant(replaced) / determinant
         if again == ROUNDS - 1:
             break
         for by in range(sums.shape[0]):
             for bx in range(sums.shape[1]):
-                worst = 0.0
+                weight = 1.0
                 for j in range(2):
-                    own, rest = unexplained(sums[by, bx], matrix[by, bx], step, j)
-                    if own > 0:
-                        worst = max(worst, rest * rest / own)
-                weights[by, bx] = min(1.0, BLOCK_SIGMA**2 / max(worst, 1e-9))
+                    own, rest = unexplained(sums, matrix, (by, bx), step, j)
+                    if own > 0 and rest * rest > BLOCK_SIGMA**2 * own:
+                        weight = min(weight, BLOCK_SIGMA**2 * own / (rest * rest))
+                weights[by, bx] = weight
     better = gain + step[2]
     scale = -max(better, 0.1)  # the projections are proportional to the frame's gain
     gains = (better, usual)
@@ -338,6 +227,40 @@ def solve_step(sums, matrix, noise_bias, gain, usual):  # type: ignore[no-untype
         agreement(sums, matrix, step, gains), deficit(sums, matrix, noise_bias, step, gains),
     )  # fmt: skip
     return step[0] / scale, step[1] / scale, better, evidence
+
+
+@kernel
+def _add_blocks(sums, matrix, weights, b, h):  # type: ignore[no-untyped-def]
+    """Write the weighted sums of the blocks' projections to b (3,) and of their normal matrices to h (3, 3).
+
+    Returns the blocks that fit and those that were seen. Sums are numbers of their own: in arrays, which might be the
+    ones that are read, each would wait for the one before.
+    """
+    b0, b1, b2, fitting, seen = 0.0, 0.0, 0.0, 0.0, 0.0
+    h00, h01, h02, h10, h11, h12, h20, h21, h22 = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
+    for by in range(sums.shape[0]):
+        for bx in range(sums.shape[1]):
+            part, w = sums[by, bx, 3], weights[by, bx]
+            fitting += part
+            seen += sums[by, bx, 4]
+            b0 += w * sums[by, bx, 0]
+            b1 += w * sums[by, bx, 1]
+            b2 += w * sums[by, bx, 2]
+            w *= part
+            h00 += w * matrix[by, bx, 0, 0]
+            h01 += w * matrix[by, bx, 0, 1]
+            h02 += w * matrix[by, bx, 0, 2]
+            h10 += w * matrix[by, bx, 1, 0]
+            h11 += w * matrix[by, bx, 1, 1]
+            h12 += w * matrix[by, bx, 1, 2]
+            h20 += w * matrix[by, bx, 2, 0]
+            h21 += w * matrix[by, bx, 2, 1]
+            h22 += w * matrix[by, bx, 2, 2]
+    b[0], b[1], b[2] = b0, b1, b2
+    h[0, 0], h[0, 1], h[0, 2] = h00, h01, h02
+    h[1, 0], h[1, 1], h[1, 2] = h10, h11, h12
+    h[2, 0], h[2, 1], h[2, 2] = h20, h21, h22
+    return fitting, seen
 
 
 @kernel

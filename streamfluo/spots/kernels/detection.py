@@ -12,8 +12,8 @@ import numpy as np
 
 from ...pixels.kernels.kernel import kernel, part
 from ...pixels.kernels.seen import seen_window
-from .matched_filter import BACKGROUND, FILTERED, Search, filter_frame
-from .noise import TILE_PX, any_above, highest, light_below_zero, measured_limits, threshold
+from .matched_filter import BACKGROUND, BAND, FILTERED, PAIRS, WORD_PX, Search, filter_frame
+from .noise import TILE_PX, highest, light_below_zero, mark_above, measured_limits, threshold
 from .thresholds import TABLE_LENGTH, box_reach, gaussian_weights, squares_along, thresholds
 
 LEAST_BACKGROUND = 1e-3  # electrons
@@ -31,19 +31,33 @@ def detect_spots(frames, sensor, search):  # type: ignore[no-untyped-def]
         counts[t] = min(detect(frames[t], sensor, search), len(search.candidates))
         if n + counts[t] > len(candidates):
             more = np.empty((2 * (n + counts[t]), CANDIDATE_COLUMNS))
-            more[:n] = candidates[:n]
+            copy_rows(candidates, n, more, 0)
             candidates = more
-        candidates[n : n + counts[t]] = search.candidates[: counts[t]]
+        copy_rows(search.candidates, counts[t], candidates, n)
         n += counts[t]
     return candidates[:n], counts
+
+
+@kernel
+def copy_rows(rows, count, out, first):  # type: ignore[no-untyped-def]
+    """Write the first rows (n, columns) into out (m, columns) from `first` on."""
+    for k in range(count):
+        for c in range(rows.shape[1]):
+            out[first + k, c] = rows[k, c]
 
 
 @part(error_model="numpy")
 def detect(frame, sensor, search):  # type: ignore[no-untyped-def]
     """Write the spots of a frame (y, x) to search.candidates; return their number, which may exceed the memory."""
     window = seen_window(frame)
-    filter_frame(frame, window, sensor, search)
-    return find_maxima(frame, window, sensor, search)
+    top, bottom, left, right = window
+    if bottom <= top or right <= left:
+        return 0  # nothing of the frame was seen
+    along_y, along_x, share = _squares_in(window, search)
+    middle = along_y[(bottom - top) // 2] * along_x[(right - left) // 2]  # the smallest of all
+    least = np.float32(search.table[0, TABLE_LENGTH] ** 2 * (middle - share))
+    filter_frame(frame, window, sensor, least, search)
+    return find_maxima(frame, window, sensor, (along_y, along_x, share), search)
 
 
 @part(error_model="numpy")
@@ -66,51 +80,44 @@ def _between_borders(squares, length):  # type: ignore[no-untyped-def]
 
 
 @part(error_model="numpy")
-def find_maxima(frame, window, sensor, search):  # type: ignore[no-untyped-def]
+def find_maxima(frame, window, sensor, squares, search):  # type: ignore[no-untyped-def]
     """Write the local maxima of search.filtered above the threshold into search.candidates, row by row.
 
-    Return their number, which may exceed the memory. Columns: y, x in the frame, q, λ, the offsets along y and x of the
-    maximum of a parabola through the neighbours, and the q of a spot of one electron. Pixels that are NaN are none.
+    squares: of `_squares_in`. Return their number, which may exceed the memory. Columns: y, x in the frame, q, λ, the
+    offsets along y and x of the maximum of a parabola through the neighbours, and the q of a spot of one electron.
+    Pixels that are NaN are none.
     """
     variance, poisson, table, candidates = sensor.variance, sensor.poisson, search.table, search.candidates
     q, background = search.filtered[FILTERED], search.filtered[BACKGROUND]
+    marks, words = search.marks, search.words
     top, bottom, first, last = window
     height, width = bottom - top, last - first
-    if height < 1 or width < 1:
-        return 0  # nothing of the frame was seen
-    along_y, along_x, share = _squares_in(window, search)
+    along_y, along_x, share = squares
     measured = sensor.measured or light_below_zero(
         background[:height, :width], variance[top * (len(variance) > 1) :, first:last], share
     )
     limits = np.empty((0, 0))
     if measured:
-        pad = (search.padded.shape[1] - frame.shape[0]) // 2
-        electrons = search.padded[0, pad : pad + height, pad : pad + width]
+        pad = (search.electrons.shape[1] - frame.shape[1]) // 2
+        electrons = search.electrons[:height, pad : pad + width]
         limits = measured_limits(electrons, search, along_y[height // 2] * along_x[width // 2] - share)
-    level = table[0, TABLE_LENGTH]
-    least = np.float32(level**2 * (along_y.min() * along_x.min() - share))
     count = 0
     for y in range(1, height - 1):
-        variances = variance[(top + y) % len(variance), first:last]
-        for left in range(0, width, TILE_PX):
-            right = min(left + TILE_PX, width)
-            limit = 0.0
-            if measured:
-                limit = limits[y // TILE_PX, left // TILE_PX]
-                nothing = not any_above(q[y, left:right], np.float32(limit))
-            else:
-                nothing = not _any_beyond(q[y, left:right], background[y, left:right], variances[left:right], least)
-            if nothing:
+        if measured:
+            mark_above(q[y, :width], limits[y // TILE_PX], marks[y])
+        for word in range((width + WORD_PX - 1) // WORD_PX):
+            if words[y, word] == 0:
                 continue
-            for x in range(max(1, left), min(right, width - 1)):
+            for x in range(max(1, WORD_PX * word), min(WORD_PX * (word + 1), width - 1)):
                 value = q[y, x]
-                if not value > 0 or (not measured and value * value < least * poisson * background[y, x]):
+                # the local maximum before its threshold, whose logarithm takes longer
+                if marks[y, x] == 0 or not value > 0 or not highest(q, y, x):
                     continue
-                if not highest(q, y, x):  # before its threshold, whose logarithm takes longer
-                    continue
-                if not measured:
+                if measured:
+                    limit = limits[y // TILE_PX, x // TILE_PX]
+                else:
                     shot = poisson * max(background[y, x], LEAST_BACKGROUND)
-                    all_light = shot + variances[x]
+                    all_light = shot + variance[(top + y) % len(variance), first + x]
                     wanted = threshold(table, math.log(all_light**3 / (poisson * shot**2)), shot / all_light)
                     limit = wanted * wanted * ((along_y[y] * along_x[x] - share) * all_light)
                 if value * value < limit or math.isnan(frame[top + y, first + x]):
@@ -123,15 +130,6 @@ def find_maxima(frame, window, sensor, search):  # type: ignore[no-untyped-def]
                     row[6] = along_y[y] * along_x[x] - share
                 count += 1
     return count
-
-
-@kernel(error_model="numpy", fastmath={"contract"})
-def _any_beyond(q, background, variance, least):  # type: ignore[no-untyped-def]
-    """Whether a pixel exceeds the lowest threshold of any background."""
-    count = 0
-    for x in range(len(q)):
-        count += q[x] * abs(q[x]) > least * (max(background[x], np.float32(0)) + variance[x])
-    return count > 0
 
 
 @kernel(error_model="numpy")
@@ -150,10 +148,13 @@ def new_search(shape: tuple[int, int], sigma_px: float, false_alarms: float, exc
     """Return the Search for spots of this σ in frames (y, x), with this mean number of false alarms a frame."""
     height, width = shape
     weights, reach = gaussian_weights(sigma_px), box_reach(sigma_px)
-    pad = max(reach + 1, len(weights))
-    padded = np.zeros((4, height + 2 * pad, width + 2 * pad), np.float32)
-    filtered = np.zeros((2, height, width), np.float32)
     squares = squares_along(weights, height), squares_along(weights, width), 1 / (2 * reach + 1) ** 2
+    weights = np.pad(weights, (0, -(len(weights) - 1) % PAIRS))
+    pad = max(reach + 1, len(weights))
+    electrons = np.zeros((height, width + 2 * pad), np.float32)
+    rows = np.zeros((5, 1 << (2 * (pad + BAND)).bit_length(), width + 2 * pad), np.float32)
+    filtered = np.zeros((2, height, width), np.float32)
+    marks = np.zeros((height, WORD_PX * -(-width // WORD_PX)), np.uint8)
     table = search_table(shape, sigma_px, false_alarms, excess_noise)
     candidates = np.empty((height * width // PIXELS_A_SPOT + 1, CANDIDATE_COLUMNS))
-    return Search(weights, reach, padded, filtered, squares, table, candidates)
+    return Search(weights, reach, electrons, rows, filtered, marks, marks.view(np.uint64), squares, table, candidates)

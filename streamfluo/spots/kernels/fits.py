@@ -3,21 +3,24 @@
 The expected electrons of a pixel are m = N · Y(y) · X(x) + b, Y and X the PSF along each axis (`psf.profile`), and its
 variance is v + poisson · m: poisson = 1 for electrons (Huang et al. 2013, Nat. Methods 10:653), 0 without a
 calibration, where all pixels weigh the same. Fisher scoring with Levenberg–Marquardt damping solves
-Σ ∂m · (d − m) / variance = 0, unbiased also where read noise makes d negative. As the PSF is separable, fourteen sums
-over each row make all normal equations.
+Σ ∂m · (d − m) / variance = 0, unbiased also where read noise makes d negative. As the PSF is separable, fifteen sums
+over each column make all normal equations.
 
 Parameters: y, x, N, b, sigma_y, sigma_x. Where one width is fitted, the two are equal.
 """
 
 import math
 
+import numpy as np
+
 from ...pixels.kernels.kernel import kernel, part
-from .crops import pixels_seen
+from .crops import LANES, copy, fill, pixels_seen
 from .psf import profile_derivatives
 
 MLE, PHASOR, NO_FIT = range(3)
 FIXED_WIDTH, ONE_WIDTH, TWO_WIDTHS = 4, 5, 6  # the number of free parameters
 PARAMETERS = 6
+SUMS, TOTALS = 15, 28  # of a column and of a crop
 LEAST_LIGHT = 1e-3  # electrons: lower bound on a pixel's expectation, for its variance
 STEPS = 40
 EXACT = 1e-12  # of the first χ²: a fit that has come so near is exact
@@ -28,35 +31,72 @@ LEAST_FREE = 0.01  # lower bound on 1 − leverage, which divides a squared resi
 DAMP, DAMP_MORE, DAMP_LESS, UNDAMPED = 0.1, 8.0, 0.2, 1e-3
 
 
-@kernel(error_model="numpy", fastmath={"contract", "reassoc"})
-def row_sums(d, v, poisson, e, b, across):  # type: ignore[no-untyped-def]
-    """Return the sums over a row d, v (x,) with the model e · p + b; across: p, the PSF along it, its derivatives q, t.
+@kernel(error_model="numpy", fastmath={"contract"})
+def column_sums(crop, left, light, scratch):  # type: ignore[no-untyped-def]
+    """Write the sums over columns of LANES pixels from `left` on with the model n · e · p + b; light: n, b.
 
-    Of w = 1 / variance times 1, p, q, t, pp, pq, pt, qq, qt, tt, of r = w (d − m) times 1, p, q, t, and of r (d − m).
+    With e, f, k the profile down and its derivatives: of w = 1 / variance times 1, e, f, k, ee, ef, ek, ff, fk, kk, of
+    r = w (d − m) times 1, e, f, k, and of r (d − m). As many sums as pixels in a vector: none is added up across one.
     """
-    p, q, t = across
-    w1 = wp = wq = wt = wpp = wpq = wpt = wqq = wqt = wtt = r1 = rp = rq = rt = chi2 = 0.0
-    for i in range(len(d)):
-        m = e * p[i] + b
-        w = 1 / (v[i] + poisson * max(m, LEAST_LIGHT))
-        residual = d[i] - m
-        r = residual * w
-        w1 += w
-        wp += w * p[i]
-        wq += w * q[i]
-        wt += w * t[i]
-        wpp += w * p[i] * p[i]
-        wpq += w * p[i] * q[i]
-        wpt += w * p[i] * t[i]
-        wqq += w * q[i] * q[i]
-        wqt += w * q[i] * t[i]
-        wtt += w * t[i] * t[i]
-        r1 += r
-        rp += r * p[i]
-        rq += r * q[i]
-        rt += r * t[i]
-        chi2 += r * residual
-    return w1, wp, wq, wt, wpp, wpq, wpt, wqq, wqt, wtt, r1, rp, rq, rt, chi2
+    d, v, down, across, sums = crop.electrons, crop.variance, scratch.down, scratch.across, scratch.sums
+    (n, b), poisson, begin = light, crop.poisson, np.uint64(left)
+    fill(sums, 0.0)
+    for y in range(crop.width):
+        e, f, k, row = down[0, y], down[1, y], down[2, y], np.uint64(y)
+        ee, ef, ek, ff, fk, kk = e * e, e * f, e * k, f * f, f * k, k * k
+        for lane in range(LANES):
+            i = np.uint64(lane)
+            m = n * e * across[np.uint64(0), i + begin] + b
+            w = 1 / (v[row, i + begin] + poisson * max(m, LEAST_LIGHT))
+            residual = d[row, i + begin] - m
+            r = residual * w
+            sums[i] += w
+            sums[i + np.uint64(LANES)] += e * w
+            sums[i + np.uint64(2 * LANES)] += f * w
+            sums[i + np.uint64(3 * LANES)] += k * w
+            sums[i + np.uint64(4 * LANES)] += ee * w
+            sums[i + np.uint64(5 * LANES)] += ef * w
+            sums[i + np.uint64(6 * LANES)] += ek * w
+            sums[i + np.uint64(7 * LANES)] += ff * w
+            sums[i + np.uint64(8 * LANES)] += fk * w
+            sums[i + np.uint64(9 * LANES)] += kk * w
+            sums[i + np.uint64(10 * LANES)] += r
+            sums[i + np.uint64(11 * LANES)] += e * r
+            sums[i + np.uint64(12 * LANES)] += f * r
+            sums[i + np.uint64(13 * LANES)] += k * r
+            sums[i + np.uint64(14 * LANES)] += r * residual
+
+
+@kernel(error_model="numpy", fastmath={"contract", "reassoc"})
+def add_columns(sums, across, left, totals):  # type: ignore[no-untyped-def]
+    """Add what columns from `left` on give to the sums over all pixels, `totals` (28,), with the profile across.
+
+    Of products of two slopes, by y, x, N, b, then with those by the widths s (down) and t (across); of r with each; χ².
+    """
+    begin = np.uint64(left)
+    yy = yx = xx = yn = xn = nn = yb = xb = nb = bb = 0.0
+    ys = xs = ns = bs = yt = xt = nt = bt = ss = st = tt = 0.0
+    gy = gx = gn = gb = gs = gt = chi2 = 0.0
+    for lane in range(LANES):
+        i = np.uint64(lane)
+        p, q, t = across[np.uint64(0), i + begin], across[np.uint64(1), i + begin], across[np.uint64(2), i + begin]
+        pp, pq, pt = p * p, p * q, p * t
+        e, f, k = sums[i + np.uint64(LANES)], sums[i + np.uint64(2 * LANES)], sums[i + np.uint64(3 * LANES)]
+        ee, ef, ek = (sums[i + np.uint64(4 * LANES)], sums[i + np.uint64(5 * LANES)], sums[i + np.uint64(6 * LANES)])
+        fk, re = sums[i + np.uint64(8 * LANES)], sums[i + np.uint64(11 * LANES)]
+        yy, yx, xx = yy + sums[i + np.uint64(7 * LANES)] * pp, yx + ef * pq, xx + ee * (q * q)
+        yn, xn, nn, yb, xb, nb = yn + ef * pp, xn + ee * pq, nn + ee * pp, yb + f * p, xb + e * q, nb + e * p
+        bb += sums[i]
+        ys, xs, ns, bs = ys + fk * pp, xs + ek * pq, ns + ek * pp, bs + k * p
+        yt, xt, nt, bt = yt + ef * pt, xt + ee * (q * t), nt + ee * pt, bt + e * t
+        ss, st, tt = ss + sums[i + np.uint64(9 * LANES)] * pp, st + ek * pt, tt + ee * (t * t)
+        gy, gx, gn = gy + sums[i + np.uint64(12 * LANES)] * p, gx + re * q, gn + re * p
+        gb, gs, gt = gb + sums[i + np.uint64(10 * LANES)], gs + sums[i + np.uint64(13 * LANES)] * p, gt + re * t
+        chi2 += sums[i + np.uint64(14 * LANES)]
+    these = (yy, yx, xx, yn, xn, nn, yb, xb, nb, bb, ys, xs, ns, bs, yt, xt, nt, bt, ss, st, tt,
+             gy, gx, gn, gb, gs, gt, chi2)  # fmt: skip
+    for k in range(TOTALS):
+        totals[k] += these[k]
 
 
 @kernel(error_model="numpy", fastmath={"contract"})
@@ -65,32 +105,21 @@ def normal_equations(crop, at, free, scratch, h, g):  # type: ignore[no-untyped-
 
     crop: a square Crop; scratch: Workspace, its profiles 0 beyond the crop.
     """
-    d, v, side = crop.electrons, crop.variance, crop.width
-    down, across = scratch.profiles[:3], scratch.profiles[3:]
-    n, b = at[2], at[3]
-    profile_derivatives(at[0], at[4], side, scratch.rows, down)
-    profile_derivatives(at[1], at[5], side, scratch.rows, across)
-    row = across[0], across[1], across[2]
-    yy = yx = yn = yb = xx = xn = xb = nn = nb = bb = 0.0
-    ys = yt = xs = xt = ns = nt = bs = bt = ss = st = tt = 0.0
-    gy = gx = gn = gb = gs = gt = chi2 = 0.0
-    for i in range(side):
-        e, f, k = down[0, i], down[1, i], down[2, i]
-        w1, wp, wq, wt, wpp, wpq, wpt, wqq, wqt, wtt, r1, rp, rq, rt, c = row_sums(
-            d[i], v[i], crop.poisson, n * e, b, row
-        )
-        yy, yx, xx = yy + f * f * wpp, yx + f * e * wpq, xx + e * e * wqq
-        yn, xn, nn = yn + f * e * wpp, xn + e * e * wpq, nn + e * e * wpp
-        yb, xb, nb, bb = yb + f * wp, xb + e * wq, nb + e * wp, bb + w1
-        ys, xs, ns, bs = ys + f * k * wpp, xs + e * k * wpq, ns + e * k * wpp, bs + k * wp
-        yt, xt, nt, bt = yt + f * e * wpt, xt + e * e * wqt, nt + e * e * wpt, bt + e * wt
-        ss, st, tt = ss + k * k * wpp, st + k * e * wpt, tt + e * e * wtt
-        gy, gx, gn, gb = gy + f * rp, gx + e * rq, gn + e * rp, gb + r1
-        gs, gt = gs + k * rp, gt + e * rt
-        chi2 += c
+    side, n, totals = crop.width, at[2], scratch.totals
+    profile_derivatives(at[0], at[4], side, scratch.rows, scratch.down)
+    profile_derivatives(at[1], at[5], side, scratch.rows, scratch.across)
+    fill(totals, 0.0)
+    for left in range(0, side, LANES):
+        column_sums(crop, left, (n, at[3]), scratch)
+        add_columns(scratch.sums, scratch.across, left, totals)
+    yy, yx, xx, yn, xn, nn = totals[0], totals[1], totals[2], totals[3], totals[4], totals[5]
+    yb, xb, nb, bb = totals[6], totals[7], totals[8], totals[9]
+    ys, xs, ns, bs, yt, xt = totals[10], totals[11], totals[12], totals[13], totals[14], totals[15]
+    nt, bt = totals[16], totals[17]
+    ss, st, tt, gs, gt = totals[18], totals[19], totals[20], totals[25], totals[26]
     h[0, 0], h[0, 1], h[0, 2], h[0, 3] = n * n * yy, n * n * yx, n * yn, n * yb
     h[1, 1], h[1, 2], h[1, 3], h[2, 2], h[2, 3], h[3, 3] = n * n * xx, n * xn, n * xb, nn, nb, bb
-    g[0], g[1], g[2], g[3] = n * gy, n * gx, gn, gb
+    g[0], g[1], g[2], g[3] = n * totals[21], n * totals[22], totals[23], totals[24]
     if free == ONE_WIDTH:
         h[0, 4], h[1, 4], h[2, 4], h[3, 4] = n * n * (ys + yt), n * n * (xs + xt), n * (ns + nt), n * (bs + bt)
         h[4, 4], g[4] = n * n * (ss + 2 * st + tt), n * (gs + gt)
@@ -98,12 +127,13 @@ def normal_equations(crop, at, free, scratch, h, g):  # type: ignore[no-untyped-
         h[0, 4], h[1, 4], h[2, 4], h[3, 4], h[4, 4] = n * n * ys, n * n * xs, n * ns, n * bs, n * n * ss
         h[0, 5], h[1, 5], h[2, 5], h[3, 5], h[5, 5] = n * n * yt, n * n * xt, n * nt, n * bt, n * n * tt
         h[4, 5], g[4], g[5] = n * n * st, n * gs, n * gt
-    return chi2
+    return totals[27]
 
 
 @kernel(error_model="numpy")
 def factorise(h, free, damp, low):  # type: ignore[no-untyped-def]
-    """Write the Cholesky factor of h + damp · its diagonal into low; False where that is not positive definite."""
+    """Write the Cholesky factor of h + damp · its diagonal into low, the inverse of its diagonal in that; False where
+    that is not positive definite."""
     for i in range(free):
         for j in range(i + 1):
             total = h[j, i] * (1 + damp) if i == j else h[j, i]
@@ -112,39 +142,39 @@ def factorise(h, free, damp, low):  # type: ignore[no-untyped-def]
             if i == j:
                 if not total > 0:
                     return False
-                low[i, i] = math.sqrt(total)
+                low[i, i] = 1 / math.sqrt(total)
             else:
-                low[i, j] = total / low[j, j]
+                low[i, j] = total * low[j, j]
     return True
 
 
 @part(error_model="numpy")
 def solve(low, free, g, step):  # type: ignore[no-untyped-def]
-    """Write the solution of low · lowᵀ · step = g."""
+    """Write the solution of low · lowᵀ · step = g; low: of `factorise`."""
     for i in range(free):
         total = g[i]
         for k in range(i):
             total -= low[i, k] * step[k]
-        step[i] = total / low[i, i]
+        step[i] = total * low[i, i]
     for i in range(free - 1, -1, -1):
         total = step[i]
         for k in range(i + 1, free):
             total -= low[k, i] * step[k]
-        step[i] = total / low[i, i]
+        step[i] = total * low[i, i]
 
 
 @part(error_model="numpy")
 def errors_of(low, free, column, errors):  # type: ignore[no-untyped-def]
     """Write the standard errors (6,), the roots of the diagonal of (low · lowᵀ)⁻¹; column (6,): scratch."""
-    errors[:] = math.nan
+    fill(errors, math.nan)
     for c in range(free):
-        column[c] = 1 / low[c, c]
+        column[c] = low[c, c]
         squares = column[c] ** 2
         for i in range(c + 1, free):  # down a column of the inverse of low
             total = 0.0
             for k in range(c, i):
                 total -= low[i, k] * column[k]
-            column[i] = total / low[i, i]
+            column[i] = total * low[i, i]
             squares += column[i] ** 2
         errors[c] = math.sqrt(squares)
 
@@ -157,12 +187,13 @@ def errors_of_residuals(crop, at, free, low, scratch, errors):  # type: ignore[n
     Econometrica 48:817; MacKinnon & White 1985, J. Econom. 29:305 (HC2). low: the Cholesky factor of Σ w ∂m ∂mᵀ.
     """
     d, v, side = crop.electrons, crop.variance, crop.width
-    down, across, middle = scratch.profiles[:3], scratch.profiles[3:], scratch.matrices[3]
+    down, across, middle = scratch.down, scratch.across, scratch.matrices[3]
     slope, z = scratch.vectors[2], scratch.vectors[3]
     profile_derivatives(at[0], at[4], side, scratch.rows, down)
     profile_derivatives(at[1], at[5], side, scratch.rows, across)
     n = at[2]
-    middle[:] = 0
+    for c in range(PARAMETERS):
+        fill(middle[c], 0.0)
     for i in range(side):
         for j in range(side):
             if not v[i, j] < math.inf:
@@ -179,7 +210,7 @@ def errors_of_residuals(crop, at, free, low, scratch, errors):  # type: ignore[n
                 total = slope[c]
                 for k in range(c):
                     total -= low[c, k] * z[k]
-                z[c] = total / low[c, c]
+                z[c] = total * low[c, c]
                 leverage += w * z[c] * z[c]
             weight = (w * (d[i, j] - m)) ** 2 / max(1 - leverage, LEAST_FREE)
             for c in range(free):
@@ -191,14 +222,14 @@ def errors_of_residuals(crop, at, free, low, scratch, errors):  # type: ignore[n
 @part(error_model="numpy")
 def quadratic_forms(low, middle, free, column, errors):  # type: ignore[no-untyped-def]
     """Write the roots of the diagonal of low⁻ᵀ · middle · low⁻¹ (its lower half given); column (6,): scratch."""
-    errors[:] = math.nan
+    fill(errors, math.nan)
     for c in range(free):
-        column[c] = 1 / low[c, c]
+        column[c] = low[c, c]
         for i in range(c + 1, free):
             total = 0.0
             for k in range(c, i):
                 total -= low[i, k] * column[k]
-            column[i] = total / low[i, i]
+            column[i] = total * low[i, i]
         square = 0.0
         for i in range(c, free):
             square += middle[i, i] * column[i] ** 2
@@ -234,8 +265,8 @@ def take(at, part, step, free, trial):  # type: ignore[no-untyped-def]
 def fit_spot(crop, free, at, errors, scratch):  # type: ignore[no-untyped-def]
     """Fit a square Crop from the parameters `at` (6,) on; write them and their standard errors (6,).
 
-    Return χ² and whether the fit converged. scratch: Workspace. Whether a step raises the likelihood follows from the
-    mean of its slopes at both ends (the trapezoidal rule), without logarithms.
+    Return χ², the number of pixels seen and whether the fit converged. scratch: Workspace. Whether a step raises the
+    likelihood follows from the mean of its slopes at both ends (the trapezoidal rule), without logarithms.
     """
     h, h_trial, low = scratch.matrices[0], scratch.matrices[1], scratch.matrices[2]
     vectors = scratch.vectors
@@ -267,19 +298,19 @@ def fit_spot(crop, free, at, errors, scratch):  # type: ignore[no-untyped-def]
         if not rise_after >= -rise:
             damp = max(DAMP, damp * DAMP_MORE)
             continue
-        at[:] = trial
+        copy(trial, at)
         chi2 = chi2_trial
         h, h_trial, g, g_trial = h_trial, h, g_trial, g
         damp = damp * DAMP_LESS if damp > UNDAMPED else 0.0
-    if not factorise(h, free, 0.0, low):
-        errors[:] = math.nan
+    if not (converged and damp == 0) and not factorise(h, free, 0.0, low):
+        fill(errors, math.nan)
     elif crop.measured:
         errors_of_residuals(crop, at, free, low, scratch, errors)
     else:
         errors_of(low, free, column, errors)
     if free == ONE_WIDTH:
         errors[5] = errors[4]
-    return chi2, converged
+    return chi2, seen, converged
 
 
 @part(error_model="numpy")

@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ...pixels.kernels.kernel import kernel, part
-from .crops import Crop, pixels_seen
+from .crops import Crop, copy, fill
 from .fits import FIXED_WIDTH, LEAST_LIGHT, MLE, ONE_WIDTH, PARAMETERS, PHASOR, fit_spot, phasor
-from .integration import BORDER, LIKELIEST, border_median, psf_image
+from .integration import BORDER, LIKELIEST, border_median
 from .measuring import (
     BELOW_ZERO,
     CROWDED,
@@ -58,7 +58,8 @@ def measure_spots(frames, found, counts, share, measurement):  # type: ignore[no
         candidates = found[first:stop]
         at = initial_values(candidates, share, measurement.ellipse, measurement.sensor.poisson)
         measure(frames[t], Spots(candidates, at), measurement, scratch, rows[first:stop])
-        rows[first:stop, FRAME] = t
+        for k in range(first, stop):
+            rows[k, FRAME] = t
         first = stop
     return rows
 
@@ -104,10 +105,10 @@ def measure_one(frame, spots, k, measurement, scratch, row):  # type: ignore[no-
     reach = side / 2 + REACH_SIGMA * max(ellipse.sigma_y, ellipse.sigma_x)
     if subtract_neighbours(spots, k, (top, left), reach, crop, scratch):
         flags |= CROWDED
-    mine[:] = at[k]
+    copy(at[k], mine)
     mine[0] -= top
     mine[1] -= left
-    errors[:] = math.nan
+    fill(errors, math.nan)
     chi2, converged = math.nan, True
     if fit == MLE:
         chi2, converged, kept = fit_spot_or_position(crop, free, ellipse, mine, errors, scratch)
@@ -121,17 +122,17 @@ def measure_one(frame, spots, k, measurement, scratch, row):  # type: ignore[no-
         elif fit != MLE:
             b, _ = border_median(crop, scratch.outermost)
         if method != BORDER:
-            widths = Ellipse(mine[4], mine[5], ellipse.theta)
-            psf_image(measurement.psf, Place(mine[0], mine[1], 0.0), widths, scratch.rows, side, p)
+            # what is found has its widths along y and x: the other PSFs, of known spots, are not compiled for it
+            gaussian_image(Place(mine[0], mine[1], 0.0), Ellipse(mine[4], mine[5], 0.0), scratch.rows, side, p)
         mine[2], errors[2], mine[3], chi2 = integrate(crop, p, b, method, scratch.outermost)
     if not (chi2 < UNEXPLAINED and not sensor.measured) and light_left(crop, mine, scratch):
         flags |= LEFT_OVER
     if sensor.poisson > 0 and mine[3] < -SURE * errors[3]:
         flags |= BELOW_ZERO
-        errors[:] = math.nan
+        fill(errors, math.nan)
     if sensor.measured:
         chi2 = math.nan
-    at[k] = mine
+    copy(mine, at[k])
     at[k, 0] += top
     at[k, 1] += left
     row[Y], row[X], row[SIGMA_Y], row[SIGMA_X] = at[k, 0], at[k, 1], at[k, 4], at[k, 5]
@@ -146,15 +147,15 @@ def fit_spot_or_position(crop, free, ellipse, at, errors, scratch):  # type: ign
     Return reduced χ², whether the fit converged, and whether the width was fixed.
     """
     start = scratch.vectors[7]
-    start[:] = at
-    total, converged = fit_spot(crop, free, at, errors, scratch)
+    copy(at, start)
+    total, seen, converged = fit_spot(crop, free, at, errors, scratch)
     kept = not converged and free != FIXED_WIDTH
     if kept:
-        at[:] = start
+        copy(start, at)
         at[4], at[5] = ellipse.sigma_y, ellipse.sigma_x
         free = FIXED_WIDTH
-        total, converged = fit_spot(crop, free, at, errors, scratch)
-    return total / (pixels_seen(crop.variance) - free), converged, kept
+        total, seen, converged = fit_spot(crop, free, at, errors, scratch)
+    return total / (seen - free), converged, kept
 
 
 @part(error_model="numpy")

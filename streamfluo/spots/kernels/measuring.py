@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ...pixels.kernels.kernel import kernel, part
-from .crops import blank_lanes, cut_crop, padded
-from .fits import PARAMETERS
+from .crops import LANES, blank_lanes, cut_crop, padded
+from .fits import PARAMETERS, SUMS, TOTALS
 from .integration import BORDER, WEIGHTED, Psf, border, flat, likeliest, weighted
 from .psf import Ellipse, Place, gaussian_image
 
@@ -43,15 +43,19 @@ class Measurement(NamedTuple):
 
 
 class Workspace(NamedTuple):
-    """Scratch: images (4, side, lanes), matrices (4, 6, 6), vectors (8, 6), profiles (6, lanes), rows, outermost.
+    """Scratch: images (4, side, lanes), matrices (4, 6, 6), vectors (8, 6), down and across (3, lanes), and others.
 
-    rows (3, > side); outermost (4 · side,): the crop's outermost pixels.
+    sums (SUMS · LANES,) and totals (28,): of the normal equations; rows (3, > side); outermost (4 · side,): the crop's
+    outermost pixels.
     """
 
     images: Any
     matrices: Any
     vectors: Any
-    profiles: Any
+    down: Any
+    across: Any
+    sums: Any
+    totals: Any
     rows: Any
     outermost: Any
 
@@ -63,7 +67,9 @@ def workspace(side):  # type: ignore[no-untyped-def]
     blank_lanes(side, images[0], images[1])
     matrices, vectors = np.empty((4, PARAMETERS, PARAMETERS)), np.empty((8, PARAMETERS))
     rows = np.empty((3, padded(side + 1)))
-    return Workspace(images, matrices, vectors, np.zeros((6, images.shape[2])), rows, np.empty(4 * side))
+    down, across = np.zeros((3, images.shape[2])), np.zeros((3, images.shape[2]))
+    sums, totals = np.empty(SUMS * LANES), np.empty(TOTALS)
+    return Workspace(images, matrices, vectors, down, across, sums, totals, rows, np.empty(4 * side))
 
 
 @kernel(error_model="numpy")
@@ -76,18 +82,11 @@ def integrate(crop, psf, b, method, outermost):  # type: ignore[no-untyped-def]
     return likeliest(flat(crop, psf), b)
 
 
-@kernel(error_model="numpy")
+@part(error_model="numpy")
 def cut(frame, corner, sensor, crop):  # type: ignore[no-untyped-def]
     """Write the crop of a frame whose first pixel is `corner` (y, x); return the flags AT_EDGE and SATURATED."""
-    top, left = corner
-    side = crop.width
-    seen = cut_crop(frame, corner, sensor, crop)
-    flags = AT_EDGE if seen < side * side else 0
-    for y in range(max(0, top), min(frame.shape[0], top + side)):
-        for x in range(max(0, left), min(frame.shape[1], left + side)):
-            if frame[y, x] >= sensor.saturation:
-                return flags | SATURATED
-    return flags
+    seen, saturated = cut_crop(frame, corner, sensor, crop)
+    return (AT_EDGE if seen < crop.width**2 else 0) | (SATURATED if saturated > 0 else 0)
 
 
 @part(error_model="numpy")

@@ -34,23 +34,33 @@ def tile_noise(q):  # type: ignore[no-untyped-def]
     """
     height, width = q.shape
     single = np.empty((-(-height // TILE_PX), -(-width // TILE_PX)))
+    values = np.empty((TILE_PX // EVERY_PX + 1) ** 2)
     for i in range(single.shape[0]):
         for j in range(single.shape[1]):
-            bottom, right = min((i + 1) * TILE_PX, height), min((j + 1) * TILE_PX, width)
-            tile = np.abs(q[max(0, bottom - TILE_PX) : bottom : EVERY_PX, max(0, right - TILE_PX) : right : EVERY_PX])
-            single[i, j] = TO_SIGMA * median(tile.reshape(-1))
-    return medians_nearby(single)
+            bottom, right, count = min((i + 1) * TILE_PX, height), min((j + 1) * TILE_PX, width), 0
+            for y in range(max(0, bottom - TILE_PX), bottom, EVERY_PX):
+                for x in range(max(0, right - TILE_PX), right, EVERY_PX):
+                    values[count] = abs(q[y, x])
+                    count += 1
+            single[i, j] = TO_SIGMA * median(values[:count])
+    noise = np.empty_like(single)
+    medians_nearby(single, noise)
+    return noise
 
 
 @kernel(error_model="numpy")
-def medians_nearby(single):  # type: ignore[no-untyped-def]
-    """Return for each tile (i, j) the median over its own and the adjacent tiles; NaN is left out."""
-    smooth = np.empty_like(single)
+def medians_nearby(single, smooth):  # type: ignore[no-untyped-def]
+    """Write for each tile (i, j) the median over its own and the adjacent tiles; NaN is left out."""
+    near = np.empty(9)
     for i in range(single.shape[0]):
         for j in range(single.shape[1]):
-            near = single[max(0, i - 1) : i + 2, max(0, j - 1) : j + 2].copy().reshape(-1)
-            smooth[i, j] = median(near[near == near])
-    return smooth
+            count = 0
+            for k in range(max(0, i - 1), min(i + 2, single.shape[0])):
+                for n in range(max(0, j - 1), min(j + 2, single.shape[1])):
+                    if single[k, n] == single[k, n]:
+                        near[count] = single[k, n]
+                        count += 1
+            smooth[i, j] = median(near[:count])
 
 
 @part(error_model="numpy")
@@ -67,11 +77,11 @@ def pixel_cumulants(electrons, taken):  # type: ignore[no-untyped-def]
             bottom, right = min((i + 1) * TILE_PX, height), min((j + 1) * TILE_PX, width)
             top, left = max(0, bottom - TILE_PX), max(0, right - TILE_PX)
             count, s1, s2, s3, s4 = tile_sums(electrons[top:bottom, left:right], taken[top:bottom, left:right])
-            single[:, i, j] = math.nan
+            for k in range(3):
+                single[k, i, j] = 0.0 if count >= LEAST_PIXELS else math.nan
             if count >= LEAST_PIXELS:
                 mean, second, third, fourth = s1 / count, s2 / count, s3 / count, s4 / count
                 variance = second - mean**2
-                single[:, i, j] = 0.0
                 if variance > 0:
                     skew = (third - 3 * mean * second + 2 * mean**3) / variance**1.5
                     peak = (fourth - 4 * mean * third + 6 * mean**2 * second - 3 * mean**4) / variance**2 - 3
@@ -81,7 +91,7 @@ def pixel_cumulants(electrons, taken):  # type: ignore[no-untyped-def]
                     single[KURTOSIS, i, j] = max(peak - SURE * math.sqrt(24 / count), 0.0) * SECOND**2 / FOURTH
     smooth = np.empty_like(single)
     for k in range(3):
-        smooth[k] = medians_nearby(single[k])
+        medians_nearby(single[k], smooth[k])
     return smooth
 
 
@@ -114,7 +124,9 @@ def measured_limits(electrons, search, share):  # type: ignore[no-untyped-def]
     q = search.filtered[FILTERED, :height, :width]
     middle, table = tile_noise(q), search.table
     taken = np.zeros((height, width), np.bool_)
-    limits, found = np.empty_like(middle), -1
+    limits, found, reach = np.empty_like(middle), -1, len(search.weights) - 1
+    while search.weights[reach] == 0:
+        reach -= 1
     for _ in range(ROUNDS):
         variance, skewness2, kurtosis = pixel_cumulants(electrons, taken)
         for i in range(limits.shape[0]):
@@ -125,26 +137,25 @@ def measured_limits(electrons, search, share):  # type: ignore[no-untyped-def]
                     sparse = max(skewness2[i, j], kurtosis[i, j], TINY)
                     wanted = threshold(table, -math.log(sparse), 1.0)
                     limits[i, j] = max(limits[i, j], wanted**2 * share * variance[i, j])
-        before, found = found, leave_out(q, limits, len(search.weights) - 1, taken)
+        before, found = found, leave_out(q, limits, reach, search.marks, taken)
         if found == before or found == 0:
             break
     return limits
 
 
 @part(error_model="numpy")
-def leave_out(q, limits, reach, taken):  # type: ignore[no-untyped-def]
-    """Mark pixels within `reach` of the local maxima of q (y, x) beyond the tiles' limits; return their number."""
+def leave_out(q, limits, reach, marks, taken):  # type: ignore[no-untyped-def]
+    """Take pixels within `reach` of the local maxima of q (y, x) beyond the tiles' limits; return their number."""
     height, width = q.shape
     count = 0
     for y in range(1, height - 1):
-        for left in range(0, width, TILE_PX):
-            limit = limits[y // TILE_PX, left // TILE_PX]
-            if not any_above(q[y, left : left + TILE_PX], np.float32(limit)):
-                continue
-            for x in range(max(1, left), min(left + TILE_PX, width - 1)):
-                if q[y, x] > 0 and q[y, x] ** 2 >= limit and highest(q, y, x):
-                    count += 1
-                    taken[max(0, y - reach) : y + reach + 1, max(0, x - reach) : x + reach + 1] = True
+        mark_above(q[y], limits[y // TILE_PX], marks[y])
+        for x in range(1, width - 1):
+            if marks[y, x] and highest(q, y, x):
+                count += 1
+                for i in range(max(0, y - reach), min(y + reach + 1, height)):
+                    for j in range(max(0, x - reach), min(x + reach + 1, width)):
+                        taken[i, j] = True
     return count
 
 
@@ -164,12 +175,12 @@ def light_below_zero(background, variance, share):  # type: ignore[no-untyped-de
 
 
 @kernel(error_model="numpy", fastmath={"contract"})
-def any_above(q, squared):  # type: ignore[no-untyped-def]
-    """Whether a value of q (n,) is above the root of `squared`."""
-    count = 0
-    for x in range(len(q)):
-        count += q[x] * abs(q[x]) > squared
-    return count > 0
+def mark_above(q, limits, marks):  # type: ignore[no-untyped-def]
+    """Mark the pixels of a row whose q is at least the root of their tile's limit."""
+    for tile in range(len(limits)):
+        limit = np.float32(limits[tile])
+        for x in range(tile * TILE_PX, min((tile + 1) * TILE_PX, len(q))):
+            marks[x] = 1 if q[x] > 0 and q[x] * q[x] >= limit else 0
 
 
 @kernel(error_model="numpy")

@@ -4,7 +4,7 @@ import math
 from typing import Any, NamedTuple
 
 from ...pixels.kernels.kernel import kernel, part
-from .crops import Crop, load_crop, pixels_seen
+from .crops import Crop, copy, load_crop
 from .fits import LEAST_LIGHT, MLE, NARROWEST_PX, PARAMETERS, TWO_WIDTHS, WIDEST, fit_spot, phasor
 from .integration import border_median, flat, likeliest
 from .measuring import workspace
@@ -35,12 +35,12 @@ def fit_stack(crops, calibration, fit, free, starts, fits):  # type: ignore[no-u
     for k in range(len(crops)):
         load_crop(crops[k], calibration, crop)
         at = fits.parameters[k]
-        at[:] = starts[k]
+        copy(starts[k], at)
         if math.isnan(at.sum()):
             initial_values(crop, free, scratch.outermost, starts[k], at)
         if fit == MLE:
-            total, converged[k] = fit_spot(crop, free, at, errors[k], scratch)
-            chi2[k] = total / (pixels_seen(crop.variance) - free)
+            total, seen, converged[k] = fit_spot(crop, free, at, errors[k], scratch)
+            chi2[k] = total / (seen - free)
         else:
             gaussian_image(Place(at[0], at[1], 0.0), Ellipse(at[4], at[5], 0.0), scratch.rows, side, p)
             errors[k] = math.nan

@@ -1,0 +1,47 @@
+"""Which components are accepted: by the rule of their evidence, or by the probability that a network gives."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from .acceptance import is_cell
+from .activity import Deconvolution
+from .background import Background
+from .buffer import Buffer
+from .cell_features import Context
+from .cell_probability import cell_probability
+from .components import REJECTED, Components
+from .params import ExtractParams
+
+LEAST_PROBABILITY = 0.8
+
+
+class Seen(NamedTuple):
+    """What components are judged in: size of a cell [px], background, frames in the window, deconvolution."""
+
+    neuron_sigma_px: float
+    background: Background
+    buffer: Buffer
+    deconvolution: Deconvolution
+
+    def probability(self, cells: Components, rows: np.ndarray) -> np.ndarray:
+        """Return the probability (n,) that components `rows` (n,) are cells, NaN where it is not known."""
+        places = self.background.observed_px / self.neuron_sigma_px**2
+        context = Context(self.buffer.bin_frames, self.deconvolution.interval_s, places, self.neuron_sigma_px)
+        return cell_probability(cells, rows, self.buffer.slots(), context)
+
+
+def are_cells(cells: Components, params: ExtractParams, seen: Seen) -> np.ndarray:
+    """Return which components (K,) are cells; of those accepted or rejected already what the rule says.
+
+    Where no probability is known the rule decides.
+    """
+    cell = is_cell(cells, params, seen.buffer.bin_frames, seen.background.observed_px)
+    if params.accept == "learned":
+        rows = np.flatnonzero(~cells["accepted"] & (cells["verdict"] != REJECTED))
+        probability = seen.probability(cells, rows)
+        compact = cells["compactness"][rows] >= params.min_compactness
+        cell[rows] = np.where(np.isnan(probability), cell[rows], (probability >= LEAST_PROBABILITY) & compact)
+    return cell

@@ -1,0 +1,112 @@
+"""The workers of a reprocessing: processes of this machine, of a running Dask cluster, or jobs of a SLURM one."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from .. import __version__
+from ..core.errors import ConfigError, StreamfluoError
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+LOCAL, SLURM = "local", "slurm"
+WAIT_S = 60.0
+RETRIES = 2  # of what failed for a reason that may pass; a worker that is killed counts apart, four times
+
+In = TypeVar("In")
+Out = TypeVar("Out")
+
+
+class ClusterError(StreamfluoError):
+    """The cluster cannot be used, or is gone."""
+
+
+@contextmanager
+def connected(cluster: str, workers: int) -> Iterator[Client]:
+    """Yield a client of `local` processes, of the scheduler at tcp://… or tls://…, or of `slurm` jobs.
+
+    Raises ConfigError where a library is missing or another cluster is named, ClusterError for one that does not
+    answer, and for workers that have another version.
+    """
+    try:
+        from distributed import Client
+    except ImportError:
+        raise ConfigError("reprocess: Dask is not installed: pip install 'streamfluo[cluster]'") from None
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # it says each worker's coming and going
+    with _made(cluster, workers) as address:
+        try:
+            client = Client(address, timeout=WAIT_S)
+        except (OSError, TimeoutError) as error:
+            raise ClusterError(f"reprocess: {cluster}: no scheduler answers: {error}") from None
+        with client:
+            _require_workers(client, cluster)
+            yield client
+
+
+def each_done(
+    client: Client, work: Callable[[In], Out], tasks: Sequence[In], names: Sequence[str]
+) -> Iterator[tuple[int, Out | Exception]]:
+    """Yield the number of each task as it is done, and what came of it: what `work` returned, or why there is nothing.
+
+    Raises ClusterError once no scheduler answers any more.
+    """
+    from distributed import as_completed
+    from distributed.client import FutureCancelledError
+
+    futures = {
+        client.submit(work, task, key=f"{name}-{n}", retries=RETRIES, pure=False): n
+        for n, (task, name) in enumerate(zip(tasks, names, strict=True))
+    }
+    for future in as_completed(futures):
+        try:
+            yield futures[future], future.result()
+        except FutureCancelledError as error:
+            raise ClusterError(f"reprocess: the cluster is gone: {error}; run it again, what is done is kept") from None
+        except Exception as error:
+            yield futures[future], error
+
+
+@contextmanager
+def _made(cluster: str, workers: int) -> Iterator[Any]:
+    if cluster.startswith(("tcp://", "tls://")):
+        yield cluster
+        return
+    if cluster == LOCAL:
+        from distributed import LocalCluster
+
+        made: Any = LocalCluster(
+            n_workers=workers, threads_per_worker=1, processes=True, silence_logs=logging.CRITICAL,
+            scheduler_kwargs={"dashboard": False}, worker_dashboard_address=None,
+        )  # fmt: skip
+    elif cluster == SLURM:
+        try:
+            from dask_jobqueue import SLURMCluster
+        except ImportError:
+            raise ConfigError("reprocess: pip install dask-jobqueue for --cluster slurm") from None
+        made = SLURMCluster()  # as ~/.config/dask/jobqueue.yaml says
+        made.scale(jobs=workers)
+    else:
+        raise ConfigError(f"reprocess: --cluster is local, slurm, tcp://… or tls://…, found {cluster!r}")
+    with made:
+        yield made
+
+
+def _require_workers(client: Client, cluster: str) -> None:
+    try:
+        client.wait_for_workers(1, timeout=WAIT_S)
+        versions = client.run(version, on_error="return")
+    except (OSError, TimeoutError) as error:
+        raise ClusterError(f"reprocess: {cluster}: no worker within {WAIT_S:.0f} s: {error}") from None
+    for worker, found in versions.items():
+        if found != __version__:
+            said = f"cannot run it: {found}" if isinstance(found, Exception) else f"has streamfluo {found}"
+            raise ClusterError(f"reprocess: the worker {worker} {said}; here it is {__version__}: install the same")
+
+
+def version() -> str:
+    """Return the version of the program, where it runs."""
+    return __version__

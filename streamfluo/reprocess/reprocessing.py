@@ -1,0 +1,85 @@
+"""All recordings over all workers: what became of each, as it is known, and a file that says so afterwards."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from ..core.errors import SessionError, SourceError, StreamfluoError
+from ..session.files import save_json
+from ..session.lock import take
+from .cluster import connected, each_done
+from .in_parts import Part, merged, parts_of, process_part
+from .one_recording import LEDGER, Outcome, Task, reprocess_one, there
+from .recordings import Recording
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+FOUND = "outcomes.json"
+Stated = tuple[str, str, tuple[str, ...]]
+
+
+class Cluster(NamedTuple):
+    """Where the work is done: the cluster's name, how many workers of it, into how many parts a recording is cut."""
+
+    name: str = "local"
+    workers: int = 1
+    parts: int = 1
+
+
+def reprocess(config: Stated, wanted: Sequence[Recording], out: Path, on: Cluster) -> Iterator[Outcome]:
+    """Yield what became of each recording, in the order in which they end; at the end it stands in `out` as well.
+
+    config: its name, text and changes. Raises SessionError while another reprocessing has the folder.
+    """
+    lock = take(out)
+    try:
+        tasks = [Task(config, recording, str(out.resolve())) for recording in wanted]
+        outcomes: dict[str, Outcome] = {}
+        with connected(on.name, on.workers) as client:
+            for outcome in _in_parts(client, tasks, on.parts) if on.parts > 1 else _side_by_side(client, tasks):
+                outcomes[outcome.name] = outcome
+                yield outcome
+        try:
+            told = [outcomes[one.name]._asdict() for one in wanted if one.name in outcomes]
+            save_json(out / LEDGER / FOUND, told)
+        except OSError as error:
+            raise SessionError(f"{out}: cannot write what became of the recordings: {error.strerror}") from None
+    finally:
+        lock.release()
+
+
+def _side_by_side(client: Client, tasks: Sequence[Task]) -> Iterator[Outcome]:
+    for n, found in each_done(client, reprocess_one, tasks, [task.recording.name for task in tasks]):
+        yield Outcome(*tasks[n].recording, "failed", _spelled(found)) if isinstance(found, Exception) else found
+
+
+def _in_parts(client: Client, tasks: Sequence[Task], count: int) -> Iterator[Outcome]:
+    """One recording after the other, each over all workers."""
+    for task in tasks:
+        began = time.monotonic()
+        with tempfile.TemporaryDirectory(prefix=f".{task.recording.name}-", dir=task.out) as folder:
+            try:
+                parts = parts_of(task, count, folder)
+                found = dict(each_done(client, process_part, parts, [f"{task.recording.name}-part"] * len(parts)))
+                outcome = merged([(part, _whole(found[n])) for n, part in enumerate(parts)]) if parts else there(task)
+            except (StreamfluoError, OSError) as error:
+                outcome = Outcome(*task.recording, "failed", str(error))
+        yield outcome._replace(seconds=time.monotonic() - began)
+
+
+def _whole(part: Part | Exception) -> Part:
+    if isinstance(part, Exception):
+        raise SourceError(_spelled(part))
+    return part
+
+
+def _spelled(error: Exception) -> str:
+    """Why nothing came of it: of a worker that was ended again and again Dask says little a person can use."""
+    if type(error).__name__ == "KilledWorker":
+        return "its worker was ended four times, as by kill -9 or for want of memory"
+    return f"{type(error).__name__}: {error}"
