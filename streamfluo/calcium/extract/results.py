@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
+import scipy.ndimage as ndi
 
 from ...core.operator import Table
 from ..extracted_components import MARKED, MEASURES
-from ..kernels.footprints import dilate
 from ..kernels.outlines import outline
 from ..kernels.residual import STEP
 from .background import Background
@@ -72,8 +72,7 @@ def _outline(box: np.ndarray, origin: np.ndarray, rim_px: int) -> np.ndarray:
         return line[:0]
     inside = box > _EDGE * box.max()
     if rim_px:
-        dilate(inside, rim_px, wider := np.zeros_like(inside))
-        inside = wider
+        inside = ndi.binary_dilation(inside, iterations=rim_px)
     return np.asarray(line[: outline(inside, line)] + origin.astype(np.float32), np.float32)
 
 
