@@ -12,7 +12,7 @@ from ...core.afterwards import Afterwards
 from ...core.block import Block
 from ...core.decision import Decided, Decision
 from ...core.errors import ConfigError, StateError
-from ...core.later import later
+from ...core.later import Later, later
 from ...core.learning import Learning
 from ...core.operator import NO_VALUES, Gives, Operator, Output, Presents, Values
 from ...core.registry import register
@@ -228,13 +228,10 @@ class Extract(Operator):
         learned = self._new()
         learned.goes_on_from(self._live)
         self._learned, self._waiting = learned, list(waiting)
-        self._learning = Learning(partial(self._begin, learned, self._seeds_now()), lambda frame: learned.learn(*frame))
+        begin = partial(_begin, self._kernels, learned, self._seeds_now())
+        self._learning = Learning(begin, lambda frame: learned.learn(*frame))
         for frame in waiting:
             self._learning.put(frame)
-
-    def _begin(self, live: Live, seeds: Seeds) -> None:
-        self._kernels.wait()
-        live.begin(seeds)
 
     def _take_over(self) -> None:
         assert self._learning is not None
@@ -254,7 +251,7 @@ class Extract(Operator):
         if self._learning is not None:
             self._take_over()
         if not self._live.begun and len(self._live.first_frames) >= LEAST_FRAMES:
-            self._begin(self._live, self._seeds_now())  # with what there is
+            _begin(self._kernels, self._live, self._seeds_now())  # with what there is
         self._ended, self._doubt = True, None
         extraction = self._live.extraction
         if self._live.begun:
@@ -326,6 +323,12 @@ _READ = {
     "residual": lambda e: snapshots.residual(e.recent[0], e.background),
     "detection": lambda e: snapshots.of_observed(e.detector.image(e.shape), e.background),
 }
+
+
+def _begin(kernels: Later, live: Live, seeds: Seeds) -> None:
+    """Begin once kernels are there; it knows nothing of the operator, which a thread would keep alive."""
+    kernels.wait()
+    live.begin(seeds)
 
 
 def _delay_frames(params: ExtractParams, interval_s: float) -> int:
