@@ -15,7 +15,16 @@ if TYPE_CHECKING:
 VALUES = {
     "traces": "denoised activity [σ]", "raw": "demixed activity [σ]", "spikes": "rate of spikes [σ/s]", "dff": "ΔF/F",
 }  # fmt: skip
-_OF_EACH = ("birth_frame", "snr", "spatial_corr", "accepted", "decision", "decided_by")
+_OF_EACH = (
+    "birth_frame",
+    "snr",
+    "spatial_corr",
+    "accepted",
+    "decision",
+    "decided_by",
+    "structural",
+    "structural_chance",
+)
 
 
 def as_pandas(cells: ExtractedComponents, value: str, accepted: bool) -> Any:

@@ -20,15 +20,18 @@ if TYPE_CHECKING:
 
 # Columns of the snapshot `quality_now` and of the table `quality`, with their types in the table; `decision` of people
 # while frames came: 1 accepted, 2 rejected; `explained`: part of its activity that a touching neighbour explains,
-# `overlap`: largest cosine with another footprint, `motion_corr`: with the tissue's motion, `probability`: of a cell.
+# `overlap`: largest cosine with another footprint, `motion_corr`: with the tissue's motion, `probability`: of a cell;
+# `structural`: that a structural channel labels it, NaN without; of a piece `whole`, whose it is, and `ratio` to that.
 MEASURES: dict[str, type] = {
     "id": np.int64, "birth_frame": np.int64, "accepted": np.bool_, "snr": np.float64, "spatial_corr": np.float64,
     "area_px": np.int64, "noise": np.float64, "top_px": np.int64, "left_px": np.int64,
     "compactness": np.float64, "decision": np.int64, "explained": np.float64, "overlap": np.float64,
-    "motion_corr": np.float64, "probability": np.float64,
+    "motion_corr": np.float64, "probability": np.float64, "structural": np.float64,
+    "elongation": np.float64, "whole": np.int64, "ratio": np.float64,
 }  # fmt: skip
-MERGED = "merged into "
+MERGED, SPLIT = "merged into ", "split from "
 SAYS = {True: "accepted", False: "rejected"}
+MARKED = 0.5  # chance of a label from which on a cell is marked as structural
 ADDED = (
     "compactness",
     "decision",
@@ -36,9 +39,14 @@ ADDED = (
     "overlap",
     "motion_corr",
     "probability",
+    "structural",
+    "elongation",
+    "whole",
+    "ratio",
 )  # sessions of before lack them
 _MEASURED = (
     "snr", "spatial_corr", "area_px", "compactness", "noise", "explained", "overlap", "motion_corr", "probability",
+    "elongation",
 )  # fmt: skip
 _SETTLED = {"traces": "trace", "raw": "raw", "spikes": "spike", "dff": "dff"}
 
@@ -48,12 +56,13 @@ class ExtractedComponents:
 
     `footprints` scipy.sparse csc (y·x in C order, K) [ADU per σ]; `traces` denoised, `raw`, `spikes`, `dff` (K, T)
     float32, zeros before `birth_frame`; `ids`, `birth_frame`, `snr`, `spatial_corr`, `accepted`, `noise` (K,); `frame`
-    (T,) index of each column, `t_s` (T,) its time [s]; `centres_px` (K, yx); `probability` (K,) of being a cell, NaN
-    where it is not known. Values are final where the run reached them, otherwise live. `decision` (K,) says what people
-    decided, "accepted", "rejected", "merged into 12" or nothing, `decided_by` who. A component that was merged by hand
-    has no footprint any more, its values are those until then. `reject` and `restore` curate afterwards; the file
-    `judged` beside the session keeps that, and it overrides
-    `accepted`.
+    (T,) index of each column, `t_s` (T,) its time [s]; `centres_px` (K, yx); `structural` (K,) bool, cells of a
+    structural channel, where `structural_chance` (K,) is above one half, NaN without such a channel; `probability` (K,)
+    of being a cell, NaN where it is not known. Values are final where the run reached them, otherwise live. `decision`
+    (K,) says what people decided, "accepted", "rejected", "merged into 12" or nothing, `decided_by` who. A component
+    that was merged by hand has no footprint any more, its values are those until then; nor has a piece of one signal,
+    which its whole has (`whole` (K,), the id, −1 of others). `reject` and `restore` curate afterwards; the file
+    `judged` beside the session keeps that, and it overrides `accepted`.
     """
 
     def __init__(
@@ -68,10 +77,12 @@ class ExtractedComponents:
         self.birth_frame = _births(measured, values, last)
         self.snr, self.spatial_corr = measured["snr"], measured["spatial_corr"]
         self.noise = measured.get("noise", np.ones(len(self.ids)))
+        self.structural_chance = np.asarray(measured.get("structural", np.full(len(self.ids), np.nan)))
+        self.whole = np.asarray(measured.get("whole", np.full(len(self.ids), -1.0))).astype(np.int64)
         self.probability = measured.get("probability", np.full(len(self.ids), np.nan))
         self._accepted = measured["accepted"] > 0
         self._decided = [last.get(i, ("", "")) for i in self.ids.tolist()]
-        self.footprints = _sparse(snapshot["footprints"], measured, shape)
+        self.footprints = _with_pieces(_sparse(snapshot["footprints"], measured, shape), self.ids, measured)
         rows = {name: self._trace_rows(values, name) for name in _SETTLED}
         self.traces, self.raw, self.spikes, self.dff = (rows[name] for name in _SETTLED)
 
@@ -153,6 +164,11 @@ class ExtractedComponents:
         return np.array(words, str)
 
     @property
+    def structural(self) -> np.ndarray:
+        """Whether each component is marked as a cell of the structural channel (K,) bool; none without one."""
+        return self.structural_chance > MARKED
+
+    @property
     def decided_by(self) -> np.ndarray:
         """Who decided about each component while frames came (K,) str, "" where nobody did."""
         return np.array([author if what else "" for what, author in self._decided], str)
@@ -169,6 +185,7 @@ class ExtractedComponents:
         """Return what is known of each component, a column (K,) each: id, verdicts, birth, centre, measures."""
         y_px, x_px = self.centres_px.T
         said = {"id": self.ids, "accepted": self.accepted, "decision": self.decision, "decided_by": self.decided_by}
+        said |= {"structural": self.structural, "structural_chance": self.structural_chance}
         found = {"birth_frame": self.birth_frame, "birth_t_s": self.times_s(self.birth_frame)}
         measures = {name: np.asarray(self._measured[name]) for name in _MEASURED if name in self._measured}
         return {**said, **found, "y_px": y_px, "x_px": x_px, **measures}
@@ -308,3 +325,20 @@ def _sparse(boxes: np.ndarray, measured: Mapping[str, np.ndarray], shape: tuple[
     footprints = footprints_of_boxes(boxes, corners_px[: len(boxes)], shape)
     footprints.resize(footprints.shape[0], len(corners_px))  # those that were merged by hand have none
     return footprints
+
+
+def _with_pieces(
+    footprints: scipy.sparse.csc_matrix, ids: np.ndarray, measured: Mapping[str, np.ndarray]
+) -> scipy.sparse.csc_matrix:
+    """Footprints, those of pieces of one signal at the whole that gives their activity, by how much of it each has."""
+    whole = np.asarray(measured.get("whole", np.full(len(ids), -1.0))).astype(np.int64)
+    pieces = np.flatnonzero((whole >= 0) & np.isin(whole, ids))
+    if not len(pieces):
+        return footprints
+    kept = np.setdiff1d(np.arange(len(ids)), pieces)
+    row = {int(i): k for k, i in enumerate(ids)}
+    at = [row[int(i)] for i in whole[pieces]]
+    weights = np.concatenate([np.ones(len(kept)), measured["ratio"][pieces]])
+    places = (np.concatenate([kept, pieces]), np.concatenate([kept, at]))
+    shape = (len(ids), len(ids))
+    return (footprints @ scipy.sparse.csc_matrix((weights, places), shape=shape)).astype(np.float32).tocsc()

@@ -21,9 +21,12 @@ MAX_REQUEST_BYTES = 4096  # what a pipe takes at once
 MAX_TEXT = 1000
 MAX_NUMBER = 1 << 63
 MAX_IDS = 256  # of one decision
+MAX_POLYGONS, MAX_CORNERS = 32, 256  # of one decision, of one polygon: 4096 bytes hold some 200 corners in all
 MAX_AUTHOR = 100
 MAX_SESSIONS = 200  # told of in one answer, the newest
 
+_Place = Annotated[float, msgspec.Meta(ge=-1e6, le=1e6)]  # [px]
+_Drawn = Annotated[list[tuple[_Place, _Place]], msgspec.Meta(min_length=3, max_length=MAX_CORNERS)]
 _Name = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
 
 
@@ -84,7 +87,8 @@ class Snapshot(_Request, frozen=True, kw_only=True):
 class Curate(_Request, frozen=True, kw_only=True):
     """Decide about results of a step: one of the verbs that it takes, mostly with ids of its results.
 
-    `undo_of` is the number of the decision that an undo takes back, 0 the last one.
+    `undo_of` is the number of the decision that an undo takes back, 0 the last one; `polygons` are what was drawn, each
+    its corners [y, x] in px.
     """
 
     step: _Name
@@ -93,6 +97,7 @@ class Curate(_Request, frozen=True, kw_only=True):
     note: Annotated[str, msgspec.Meta(max_length=MAX_TEXT)] = ""
     author: Annotated[str, msgspec.Meta(max_length=MAX_AUTHOR)] = ""
     undo_of: Annotated[int, msgspec.Meta(ge=0, lt=1 << 53)] = 0
+    polygons: Annotated[list[_Drawn], msgspec.Meta(max_length=MAX_POLYGONS)] = []
 
 
 class Sessions(_Request, frozen=True, kw_only=True):
@@ -188,8 +193,13 @@ def request_words(verb: str, words: Sequence[str]) -> Mapping[str, Any]:
 
 
 def _decision_words(words: Sequence[str]) -> Mapping[str, Any]:
-    """What `curate STEP VERB [ID …]` says; behind an undo stands the number of a decision."""
+    """What `curate STEP VERB [ID …]` says, or of what is drawn `curate STEP VERB [[y,x],…] …`.
+
+    Behind an undo stands the number of a decision.
+    """
     step, decision, *numbers = *words, *[""] * (2 - len(words))
+    if step and decision and numbers and all(number.startswith("[") for number in numbers):
+        return {"step": step, "decision": decision, "polygons": [literal(number) for number in numbers]}
     if not (step and decision and all(number.isdecimal() for number in numbers)):
         raise ConfigError(
             "control: write curate STEP VERB [ID …], as in curate extract reject 12 14, or curate STEP undo"

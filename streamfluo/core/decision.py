@@ -10,10 +10,14 @@ from .errors import ConfigError, did_you_mean
 UNDO = "undo"  # the one verb whose decision may name another one
 
 
-class Takes(NamedTuple):
-    """What a verb of an operator needs, ids of its results or nothing, and what it does, in a few words."""
+Polygon = tuple[tuple[float, float], ...]  # corners (y, x) [px], pixel (0, 0) reaching from −0.5 to 0.5
 
-    needs: Literal["ids", "nothing"]
+
+class Takes(NamedTuple):
+    """What a verb of an operator needs, ids of its results, polygons that were drawn, or nothing; what it does, in a
+    few words."""
+
+    needs: Literal["ids", "polygons", "nothing"]
     meaning: str
 
 
@@ -21,7 +25,7 @@ class Decision(NamedTuple):
     """What somebody decided about a step's results; `frame` is the first one under it, of the step's plane.
 
     `number` counts the decisions about the step from 1 (0: not numbered yet); `undo_of` is that of the one that an undo
-    takes back (0: the last one that stands).
+    takes back (0: the last one that stands); `polygons` are what was drawn, of verbs that need it.
     """
 
     frame: int
@@ -32,6 +36,7 @@ class Decision(NamedTuple):
     note: str = ""
     number: int = 0
     undo_of: int = 0
+    polygons: tuple[Polygon, ...] = ()
 
 
 class Decided(NamedTuple):
@@ -48,10 +53,15 @@ def check_words(takes: Mapping[str, Takes], decision: Decision) -> None:
     if decision.verb not in takes:
         known = f"{did_you_mean(decision.verb, takes)}; it takes {', '.join(takes)}" if takes else "; it takes none"
         raise ConfigError(f"{where}: no decision {decision.verb!r}{known}")
-    if takes[decision.verb].needs == "ids" and not decision.ids:
+    needs = takes[decision.verb].needs
+    if needs == "ids" and not decision.ids:
         raise ConfigError(f"{where}: {decision.verb} which ones? name their ids")
-    if takes[decision.verb].needs == "nothing" and decision.ids:
+    if needs != "ids" and decision.ids:
         raise ConfigError(f"{where}: {decision.verb} takes no ids, found {spelled(decision.ids)}")
+    if needs == "polygons" and not decision.polygons:
+        raise ConfigError(f"{where}: {decision.verb} what? draw it: polygons, corners [y, x] in px")
+    if needs != "polygons" and decision.polygons:
+        raise ConfigError(f"{where}: {decision.verb} takes nothing that is drawn, found {len(decision.polygons)}")
     if decision.undo_of and decision.verb != UNDO:
         raise ConfigError(f"{where}: only {UNDO} takes back a decision, {decision.verb} does not")
     if len(set(decision.ids)) != len(decision.ids):

@@ -24,8 +24,8 @@ A user knows one URI, the **data** endpoint; it names the others. From a consume
                beneath them}; gauges {number: [worth a look, too much]}; places {table, value, doubtful, chances, first,
                trace, fitted}: single things at places, by what steps give}}; live (optional) {step: [[param, value,
                least, most, meaning], …]}: numbers and switches that control may set, as they are now;
-               takes (optional) {kind: {verb: [ids or nothing, what it does]}}: the decisions that people may take about
-               a step's results
+               takes (optional) {kind: {verb: [ids, polygons or nothing, what it does]}}: the decisions that people
+               may take about a step's results
     status     how does it fare? answered by status: program, state, series_uid, counters
     look       step ("source", or that of a plane), index, bin_px: a frame that was recorded; answered by the image of
                the first one from index on, binned as asked, of an index and a user of its own, or by error
@@ -93,7 +93,8 @@ at most 64) that was answered before, of the last 4096. `source` names one of a 
     set        step, param, value: a live parameter, from a frame on
     snapshot   step, name (none: all that it gives): written into the session as of a frame
     curate     step, decision (a verb that it takes), ids (at most 256), note (at most 1000 characters), author (100),
-               undo_of (a decision's number, of an undo; 0: the last one): about results of a step, from a frame on
+               undo_of (a decision's number, of an undo; 0: the last one), polygons (at most 32, each a list of corners
+               [y, x] in px, for verbs that need what is drawn): about results of a step, from a frame on
     answer     ok, nonce, frame (at which it took effect), said (why not, or what else), number (of a decision),
                sources, sessions
 

@@ -16,6 +16,7 @@ from .building import Step, apart
 from .silent_planes import SILENT_FRAMES
 
 MAX_FRAMES = 4096  # of one step: a plane that stopped coming makes others keep no more
+MAX_SHOTS = 4  # of one snapshot: likewise
 PLANES, TIMES = "planes", "times_ns"  # what stands beside values by id of several planes
 NO_TIME = -1
 _WIDTHS = {"yx": 2}
@@ -42,9 +43,12 @@ class AcrossPlanes:
         }
         self._shots: dict[tuple[str, str], deque[tuple[int, np.ndarray]]] = {}
         self._due: dict[tuple[str, bool], set[tuple[int, str, str]]] = {}  # by plane, and whether late steps give them
-        for step in of_planes:
-            for giver, name in (pair for need in step.snapshots for pair in step.pools[need]):
-                self._shots[giver, name] = deque()
+        for step in steps:
+            taken = (step.pools.get(need) or (step.givers[need],) for need in step.snapshots)
+            for giver, name in (pair for pairs in taken for pair in pairs):
+                if not (step.operator.once or apart(by_id[giver], step)):
+                    continue
+                self._shots[giver, name] = deque(maxlen=MAX_SHOTS)
                 place = by_id[giver].plane, by_id[giver].late
                 self._due.setdefault(place, set()).add((step.operator.reads_every, giver, name))
         self._plane = {step.id: step.plane for step in steps}
@@ -129,6 +133,10 @@ class AcrossPlanes:
         planes = np.repeat([n for n, _ in newest], [len(array) for _, array in newest])
         return np.concatenate([array for _, array in newest]), planes
 
+    def snapshot(self, giver: str, name: str, stop: int) -> np.ndarray | None:
+        """Return a snapshot as of before frame `stop`, None where its plane lacks the frame before that."""
+        return next((array for at, array in self._shots[giver, name] if at == stop), None)
+
     def cuts(self, plane: str, late: bool) -> set[int]:
         """Return how often snapshots of a plane's steps, late ones or the others, are taken: its blocks end there."""
         return {every for every, _, _ in self._due.get((plane, late), ())}
@@ -167,14 +175,20 @@ class AcrossPlanes:
                     times.popleft()
 
     def waits(self) -> bool:
-        """Whether values are kept that a plane has not come to yet, but one that is not waited for."""
+        """Whether values or snapshots are kept that a plane has not come to yet, but one that is not waited for."""
         behind = (
             kept[-1].index + kept[-1].frames - reached
             for giver, kept in self._kept.items()
             for reached in self._takers[giver].values()
             if kept
         )
-        return any(0 < frames <= SILENT_FRAMES for frames in behind)
+        shots = (
+            at - reached
+            for (giver, _), kept in self._shots.items()
+            for at, _ in kept
+            for reached in self._takers[giver].values()
+        )
+        return any(0 < frames <= SILENT_FRAMES for frames in (*behind, *shots))
 
 
 def _unknown(like: np.ndarray, count: int) -> np.ndarray:

@@ -322,8 +322,10 @@ def _is_pool(named: str | None) -> bool:
 
 def _check_frames(place: str, what: str, giver: Step, taker: Step, kind: str) -> None:
     """Raises ConfigError for values that belong to other frames than those that a step sees."""
-    if giver.plane != taker.plane and kind != "per_frame" and not taker.operator.once:  # it takes of several planes
-        raise ConfigError(f"{place}: {what} is no value of each frame; of another plane only those can be taken")
+    if giver.plane != taker.plane and kind not in ("per_frame", "snapshot") and not taker.operator.once:
+        raise ConfigError(
+            f"{place}: {what} is neither a value of each frame nor a picture; of another plane only those can be taken"
+        )
     same = giver.axis == taker.axis
     if giver.plane != taker.plane:  # their frames have the same indices as long as they are the planes' own
         same = all(step.axis == in_plane(step.plane, SOURCE) for step in (giver, taker))

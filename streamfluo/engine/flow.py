@@ -290,7 +290,10 @@ class Flow:
         for need, (giver, name) in step.givers.items():
             if need in step.snapshots:
                 due = block.stop % step.operator.reads_every == 0
-                inputs[need] = self._read(giver, [name])[name] if due else None
+                if apart(self._by_id[giver], step):
+                    inputs[need] = self._across.snapshot(giver, name, block.stop) if due else None
+                else:
+                    inputs[need] = self._read(giver, [name])[name] if due else None
                 continue
             if apart(self._by_id[giver], step):
                 if (found := self._across.values(giver, name, block.index, len(block))) is None:

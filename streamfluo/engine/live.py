@@ -231,7 +231,9 @@ def take_live_values(step: Step, values: Mapping[str, Any]) -> None:
 def event_of(change: Change | Decision) -> dict[str, Any]:
     """Return what a session says of a change, or of a decision."""
     if isinstance(change, Decision):
-        return {"event": "curate", **change._asdict(), "ids": list(change.ids)}
+        drawn = [[list(corner) for corner in polygon] for polygon in change.polygons]
+        said = {name: value for name, value in change._asdict().items() if name != "polygons" or drawn}
+        return {"event": "curate", **said, "ids": list(change.ids), **({"polygons": drawn} if drawn else {})}
     return {"event": "set", "step": change.step, "param": change.param, "value": change.value, "frame": change.frame}
 
 

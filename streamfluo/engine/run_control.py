@@ -159,8 +159,9 @@ class RunControl:
         parts = self._parts
         reached = parts.position.reached
         asked = Decision(
-            0, request.step, request.decision, tuple(request.ids), request.author, request.note, 0, request.undo_of
-        )
+            0, request.step, request.decision, tuple(request.ids), request.author, request.note, 0, request.undo_of,
+            tuple(map(tuple, request.polygons)),
+        )  # fmt: skip
         decided, make = parts.chain.changes.plan_decision(asked, reached)
         parts.commit([event_of(decided.decision)])
         make()

@@ -70,15 +70,15 @@ class Control:
         """Have a snapshot of a step, all of them without a name, written into the session as of now."""
         return self.ask("snapshot", step=step, name=name)
 
-    def curate(
-        self, step: str, verb: str, ids: Sequence[int] = (), note: str = "", author: str = "", undo_of: int = 0
-    ) -> Answer:
-        """Decide about results of a step: `verb` is one that it takes, as hello says; `undo_of` a decision's number.
+    def curate(self, step: str, verb: str, ids: Sequence[int] = (), author: str = "", **words: Any) -> Answer:
+        """Decide about results of a step: `verb` is one that it takes, as hello says. Without an `author` it is who is
+        logged in here.
 
-        Without an `author` it is who is logged in here.
+        words: `note`; `undo_of`, a decision's number; `polygons`, lists of corners [y, x] in px, for verbs that need
+        what is drawn.
         """
-        words = {"ids": [int(i) for i in ids], "note": note, "author": author or _login(), "undo_of": undo_of}
-        return self.ask("curate", step=step, decision=verb, **words)
+        ids = [int(i) for i in ids]
+        return self.ask("curate", step=step, decision=verb, ids=ids, author=author or _login(), **words)
 
     def sessions(self) -> list[dict[str, Any]]:
         """Return what is known of each session, the newest first."""

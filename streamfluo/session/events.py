@@ -64,4 +64,6 @@ def changes_in(events: Sequence[Mapping[str, Any]], plane: str = ONE_PLANE) -> t
 def _change(event: Mapping[str, Any]) -> Change | Decision:
     if event["event"] == "set":
         return Change(event["frame"], event["step"], event["param"], event["value"])
-    return Decision(ids=tuple(event["ids"]), **{name: event[name] for name in Decision._fields if name != "ids"})
+    said = {name: event[name] for name in Decision._fields if name in event}
+    drawn = tuple(tuple((float(y), float(x)) for y, x in polygon) for polygon in event.get("polygons", ()))
+    return Decision(**{**said, "ids": tuple(event["ids"]), "polygons": drawn})

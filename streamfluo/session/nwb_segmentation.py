@@ -50,6 +50,8 @@ def rows_of_components(step: str, cells: Components) -> Rows:
         "snr": ("signal to noise", cells.snr),
         "spatial_corr": ("correlation of the footprint and the images in which it is active", cells.spatial_corr),
         "birth_frame": ("index of the frame from which it has traces", cells.birth_frame),
+        "structural": ("whether it is marked as a cell of the structural channel", np.asarray(cells.structural)),
+        "structural_chance": ("chance of that, NaN without such a channel", np.asarray(cells.structural_chance)),
         "decision": ("what people decided about it, empty where they did not", np.asarray(cells.decision)),
     }
     rate = f"{NOISE} per second"
@@ -86,17 +88,20 @@ def rows_of_cells(name: str, cells: VolumeCells) -> Rows:
 def rows_of_masks(step: SessionStep) -> Rows | None:
     """Return the rows of the regions that a step measures, None of a step that measures none.
 
-    Such a step gives values by id, and `masks` with the number of the region that each pixel belongs to, from 1 on.
+    Such a step gives values by id, and `masks` with the region that each pixel belongs to, its id and 1.
     """
     gives = {given.name: given for given in step.session.steps[step.id].gives}
     by_id = [given for given in gives.values() if given.kind == "by_id"]
     masks = step.snapshot.get(MASKS) if MASKS in gives and by_id else None
     values = step.values if masks is not None else {}
     ids = values.get("ids")
-    if masks is None or ids is None or masks.ndim != 2 or not 0 < masks.max(initial=0) <= len(ids):
+    if masks is None or ids is None or masks.ndim != 2 or masks.max(initial=0) <= 0:
         return None
     pixel = np.flatnonzero(masks)
-    place = (pixel, masks.reshape(-1)[pixel].astype(int) - 1)
+    number = masks.reshape(-1)[pixel].astype(int) - 1
+    if not np.isin(number, ids).all():
+        return None
+    place = (pixel, np.searchsorted(ids, number))
     from scipy.sparse import csc_matrix  # which a run need not wait for
 
     sparse = csc_matrix((np.ones(len(pixel), np.float32), place), shape=(masks.size, len(ids)))

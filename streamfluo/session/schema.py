@@ -164,6 +164,7 @@ class CurateFacts(msgspec.Struct, frozen=True):
     number: Annotated[int, msgspec.Meta(ge=1, lt=1 << 53)]
     undo_of: Annotated[int, msgspec.Meta(ge=0, lt=1 << 53)]
     frame: Count
+    polygons: list[list[tuple[float, float]]] = []
 
 
 def sealed(value: Mapping[str, Any]) -> dict[str, Any]:

@@ -20,7 +20,8 @@ def write_suite2p(folder: Path, cells: Components, rate_hz: float | None, planes
     """Write F, Fneu, spks, iscell, stat and ops of all components into the folder of a plane, and return the files.
 
     F is the demixed activity in noise σ, without neuropil and background: Fneu is 0. `lam` is in ADU per σ, so that
-    lam · F is in ADU. iscell says which are accepted. Raises OSError.
+    lam · F is in ADU. iscell says which are accepted, redcell which are of a structural channel, where there is one.
+    Raises OSError.
     """
     arrays: dict[str, np.ndarray] = {
         "F": cells.raw.astype(np.float32),
@@ -30,6 +31,8 @@ def write_suite2p(folder: Path, cells: Components, rate_hz: float | None, planes
         "stat": _objects(_stats(cells)),
         "ops": np.array(_ops(cells, rate_hz, planes), object),
     }
+    if np.isfinite(cells.structural_chance).any():
+        arrays["redcell"] = np.stack([cells.structural, np.nan_to_num(cells.structural_chance)], 1).astype(np.float64)
     written = [folder / f"{name}.npy" for name in arrays]
     for path, array in zip(written, arrays.values(), strict=True):
         np.save(path, array, allow_pickle=array.dtype == object)

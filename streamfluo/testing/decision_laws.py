@@ -7,31 +7,42 @@ from contextlib import suppress
 from itertools import combinations
 from typing import Any
 
-from ..core.decision import UNDO, Decision
+from ..core.decision import UNDO, Decision, Polygon
 from ..core.errors import ConfigError
 from .laws import law
 from .subject import Arrays, Subject, copied, same, through_a_file
 
 AT = (20, 43, 75)  # within a cell of the grid, in a gap, later
 NOBODY = (1 << 40) + 1  # no operator has results of so many ids
+OUTSIDE = ((1e5, 1e5), (1e5, 2e5), (2e5, 2e5))  # of any frame
 
 
 def decided(operator: Any, outputs: Sequence[Arrays], frame: int, verb: str) -> Decision | None:
     """Carry out a decision about the first of its results that the verb is for; None where it is for none of them."""
     ids = sorted({i for arrays in outputs if "ids" in arrays for i in arrays["ids"].tolist()})
     needs = operator.takes[verb].needs
+    drawn: tuple[Polygon, ...] = ()
     tries = [pair for size in (1, 2) for pair in combinations(ids[:4], size)] if needs == "ids" else [()]
+    if needs == "polygons":
+        drawn = (_box(operator.spec.shape, 0.2), _box(operator.spec.shape, 0.6))
     for chosen in tries:
+        asked = Decision(frame, "law", verb, tuple(map(int, chosen)), "anna", "why", polygons=drawn)
         with suppress(ConfigError):
-            found = operator.decide(Decision(frame, "law", verb, tuple(map(int, chosen)), "anna", "why"))
+            found = operator.decide(asked)
             before = copied(operator.state())
-            operator.decide(Decision(frame, "law", verb, tuple(map(int, chosen)), "anna", "why"))
+            operator.decide(asked)
             same(copied(operator.state()), before, f"{verb}: a decision that is not carried out changes the state")
             found.make()
             assert found.decision.number > 0, f"{verb}: a decision has a number once it is taken"
             decision: Decision = found.decision
             return decision
     return None
+
+
+def _box(shape: tuple[int, int], at: float) -> Polygon:
+    """A rectangle that begins at this part of the frame and is a third as large."""
+    top, left, bottom, right = (round(share * side) for share in (at, at + 1 / 3) for side in shape)
+    return ((top, left), (top, right), (bottom, right), (bottom, left))
 
 
 def run(subject: Subject, verb: str, sizes: Sequence[int], through: bool = False) -> tuple[Arrays, int]:
@@ -88,14 +99,17 @@ def what_cannot_be_decided_changes_nothing(subject: Subject) -> None:
     subject.feed(operator, subject.blocks(stop=AT[1]) if operator.takes else [])
     for verb, of in operator.takes.items():
         before = copied(operator.state())
-        asked = Decision(AT[1], "law", verb, (NOBODY,) if of.needs == "ids" else (), undo_of=NOBODY * (verb == UNDO))
-        if of.needs == "ids" or verb == UNDO:
+        ids, drawn = (NOBODY,) if of.needs == "ids" else (), (OUTSIDE,) if of.needs == "polygons" else ()
+        asked = Decision(AT[1], "law", verb, ids, undo_of=NOBODY * (verb == UNDO), polygons=drawn)
+        if of.needs != "nothing" or verb == UNDO:
             try:
                 operator.decide(asked)
             except ConfigError:
                 same(copied(operator.state()), before, f"{verb}: a decision that was refused changed the state")
             else:
-                raise AssertionError(f"{verb}: a decision about id {NOBODY}, which there is not, is taken")
+                raise AssertionError(
+                    f"{verb}: a decision about id {NOBODY} or a place outside the frame, which there is not, is taken"
+                )
 
 
 ON_DECISIONS = (

@@ -71,6 +71,10 @@ def _regions(menu: QMenu, image: ImagePanel) -> None:
     if drawn and image.measured_by is not None:
         polygons = [region.polygon() for region in drawn]
         menu.addAction("Measure these regions in the run", lambda: image.regions_sent.emit(polygons))
+    for step, verb, meaning in image.drawn_decisions() if drawn else ():
+        label = f"{verb.capitalize()} {'this region' if len(drawn) == 1 else f'these {len(drawn)} regions'} to {step}"
+        corners = [region.polygon() for region in drawn]
+        menu.addAction(label, partial(image.drawn.emit, step, verb, corners)).setToolTip(meaning)
 
 
 def set_gamma(image: ImagePanel, gamma: float) -> None:

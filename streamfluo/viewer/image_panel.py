@@ -20,7 +20,7 @@ from .line_tool import LinePanel, LineTool
 from .model import Model
 from .overlays import Overlays
 from .panels import Panel
-from .picking import choose_place, components_at, decisions
+from .picking import choose_place, components_at, decisions, drawn_decisions
 from .picture import Levels, Picture
 from .planes import GRID_PLANES
 from .region_tools import RegionTools
@@ -43,6 +43,8 @@ class ImagePanel(QWidget):
     decided = Signal(str, str, object)  # the step, the verb, ids of its components
     other_asked = Signal(object, str)  # itself, the id of the panel that is to be shown instead
     regions_sent = Signal(object)  # polygons for the step that measures regions
+    drawn = Signal(str, str, object)  # the step, the verb, polygons that it is to take
+    taken = Signal()  # a step has what was drawn; emitted on any thread
 
     def __init__(self, panel: Panel, model: Model) -> None:
         super().__init__()
@@ -63,6 +65,7 @@ class ImagePanel(QWidget):
         self.overlays = Overlays(panel, model, self.canvas, self._view)
         self.overlays.changed.connect(self.redraw)
         self.regions = RegionTools(self.canvas, self._show_means)
+        self.taken.connect(self.regions.clear)
         self.line = LineTool(self.canvas, self._show_line)
         layout = model.layout()
         _, choice = layout.choice if layout is not None else ("", ())
@@ -292,6 +295,10 @@ class ImagePanel(QWidget):
     def decisions(self) -> list[tuple[str, str, str, list[int]]]:
         """What may be decided about components that are pointed out: step, verb, what it does, their ids."""
         return decisions(self._model, self.overlays.all())
+
+    def drawn_decisions(self) -> list[tuple[str, str, str]]:
+        """What steps take that is drawn here: step, verb, what it does."""
+        return drawn_decisions(self._model, self.panel, self.overlays.all())
 
     def pick(self, y_px: float, x_px: float, also: bool = False) -> None:
         """Choose the plane at a place [px] of planes side by side; tell which component lies there."""

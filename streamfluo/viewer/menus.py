@@ -57,7 +57,7 @@ def fill_menus(window: Window) -> None:
         (",", partial(bar_of_time.step, -1)), (".", partial(bar_of_time.step, 1)),
         ("Ctrl+Left", partial(bar_of_time.jump, -1)), ("Ctrl+Right", partial(bar_of_time.jump, 1)),
         ("P", bar_of_time.toggle), ("End", bar_of_time.live),
-        ("A", partial(window.decide, "accept")), ("X", partial(window.decide, "reject")),
+        ("A", partial(window.decide, "accept")), ("X", partial(window.decide, "reject", "remove")),
         ("J", partial(window.decide, "merge")),
         ("Ctrl+M", window.ask_for_mark), ("Ctrl+T", window.toggle_steering), ("Ctrl+Z", window.undo),
     ):  # fmt: skip

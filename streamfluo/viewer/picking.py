@@ -25,10 +25,24 @@ def decisions(model: Model, overlays: Iterable[Overlay]) -> list[tuple[str, str,
     ]
 
 
+def drawn_decisions(model: Model, panel: Panel, overlays: Iterable[Overlay]) -> list[tuple[str, str, str]]:
+    """Return what steps take that is drawn over a panel's image: step, verb, what it does; of the panel's own step and
+    those whose outlines are drawn over it."""
+    steps = dict.fromkeys((panel.step, *(overlay.step for overlay in overlays if overlay.kind == "contours")))
+    return [
+        (step, verb, meaning)
+        for step in steps
+        for verb, (needs, meaning) in model.takes(step).items()
+        if needs == "polygons"
+    ]
+
+
 def components_at(model: Model, overlays: Iterable[Overlay], place: Place) -> Iterator[tuple[str, int]]:
-    """Yield which outline of each step lies round a place."""
+    """Yield which outline of each step lies round a place; of one that draws several the first."""
+    seen = set[str]()
     for overlay in overlays:
-        if overlay.kind == "contours":
+        if overlay.kind == "contours" and overlay.step not in seen:
+            seen.add(overlay.step)
             number = contour_at(model.contours.get(overlay.id, np.empty((0, 0, 2))), *place)
             if number is not None:
                 yield overlay.step, number

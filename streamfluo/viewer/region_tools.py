@@ -56,6 +56,11 @@ class RegionTools:
         self._canvas.scene().removeItem(item)
         self._changed()
 
+    def clear(self) -> None:
+        """Take all regions away."""
+        for _, item in list(self._items):
+            self.remove(item)
+
     def regions(self) -> list[Region]:
         """Return the regions as they are drawn now."""
         return [_region(kind, item) for kind, item in self._items]

@@ -54,11 +54,22 @@ class Steering:
     def decide(self, step: str, verb: str, ids: Sequence[int]) -> None:
         """Decide about results of a step with one of the verbs that it takes."""
         what = f"{step}: {verb} {', '.join(map(str, ids))}".rstrip()
+        self.ask(
+            what, lambda control: control.curate(step, verb, ids), lambda answer: self._decided(what, step, answer)
+        )
+
+    def draw(self, step: str, verb: str, polygons: Sequence[Any], taken: Callable[[], None]) -> None:
+        """Decide about what was drawn, polygons of corners [y, x] in px; `taken` is told once the step has them."""
+        what = f"{step}: {verb} {len(polygons)} drawn"
 
         def then(answer: Answer) -> None:
-            self.done.append(Done(what, lambda control: control.curate(step, UNDO, undo_of=answer.number)))
+            self._decided(what, step, answer)
+            taken()
 
-        self.ask(what, lambda control: control.curate(step, verb, ids), then)
+        self.ask(what, lambda control: control.curate(step, verb, polygons=polygons), then)
+
+    def _decided(self, what: str, step: str, answer: Answer) -> None:
+        self.done.append(Done(what, lambda control: control.curate(step, UNDO, undo_of=answer.number)))
 
     def undo(self, done: Done | None = None) -> None:
         """Take back something that was done, the last of it for None."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
+from functools import partial
 
 import numpy as np
 from PySide6.QtCore import QByteArray, QSettings, Qt, QTimer
@@ -241,6 +242,7 @@ class Window(QMainWindow):
             image.component_picked.connect(self._point_out)
             image.regions_sent.connect(self._send_regions)
             image.decided.connect(self._steering.decide)
+            image.drawn.connect(partial(self._send_drawn, image))
             image.other_asked.connect(self._show_other)
             self._active = self._active or image
             return image
@@ -250,6 +252,10 @@ class Window(QMainWindow):
         """Have the run's step measure these regions from the next frame on; the answer stands in the events."""
         if (step := self.model.step_of("regions")) is not None:
             self._steering.ask("regions", lambda control: control.set(step, "regions", polygons))
+
+    def _send_drawn(self, image: ImagePanel, step: str, verb: str, polygons: list[list[list[float]]]) -> None:
+        """Have a step take what was drawn as cells; once it has, its outlines stand where the regions were."""
+        self._steering.draw(step, verb, polygons, image.taken.emit)
 
     def _show_beside(self, image: ImagePanel, what: str, content: QWidget, wanted: bool) -> None:
         """A dock for what belongs to an image: the means of its regions, the values along its line."""
@@ -342,10 +348,11 @@ class Window(QMainWindow):
         if dock.isFloating():
             dock.activateWindow()  # what is typed is for it
 
-    def decide(self, verb: str) -> None:
-        """Decide about the components that are pointed out."""
+    def decide(self, *verbs: str) -> None:
+        """Decide about the components that are pointed out, with the first of these verbs that their step takes."""
         for step, ids in self.model.pointed.items():
-            if ids and verb in self.model.takes(step):
+            verb = next((verb for verb in verbs if verb in self.model.takes(step)), None)
+            if ids and verb is not None:
                 self._steering.decide(step, verb, ids)
 
     def undo(self) -> None:

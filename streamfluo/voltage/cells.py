@@ -46,7 +46,7 @@ class Cells:
     """K cells of masks (K, y, x); `usual` are waveforms to begin with, the likeliest first."""
 
     def __init__(self, masks: np.ndarray, contexts: list[Context], sign: int, usual: list[np.ndarray]) -> None:
-        self.masks, self._sign, self._usual = masks, sign, usual
+        self.masks, self._contexts, self._sign, self._usual = masks, contexts, sign, usual
         count, features = len(contexts), max([len(c.sizes) for c in contexts], default=1)
         sizes = np.concatenate([c.sizes for c in contexts] or [np.zeros(0, np.int64)])
         self.where = Where(
@@ -156,6 +156,11 @@ class Cells:
                 else:
                     mine[k] = its[k]
         return self
+
+    def with_more(self, masks: np.ndarray, params: VoltageParams) -> Cells:
+        """Return these cells and, behind them, others of masks (n, y, x) that have seen nothing yet."""
+        contexts = [*self._contexts, *(context_of(mask, params.gap_px, params.context_px) for mask in masks)]
+        return Cells(np.concatenate((self.masks, masks)), contexts, self._sign, self._usual).going_on(self)
 
     def state(self) -> State:
         """Return all carried values as state entries, with the pixels of the cells that they are of."""

@@ -8,6 +8,7 @@ import msgspec
 import numpy as np
 
 from ..core.block import Block
+from ..core.decision import Decided, Decision
 from ..core.errors import ConfigError, StateError
 from ..core.loaded import plain_array
 from ..core.operator import NO_VALUES, Gives, Operator, Output, Presents, Table, Values
@@ -19,6 +20,7 @@ from ..core.unseen import VALID, known_pixels, valid_frames
 from ..pixels.region_masks import region_masks
 from .cells import Cells, cells_of, masks_of_state
 from .contexts import POINTS, outline_of
+from .curation import TAKES, Curation
 from .kernels.follow import LATENCY, TAPS, Followed, FrameValues, Rates, follow
 from .params import VoltageParams
 from .passes import usual_waveforms
@@ -43,13 +45,14 @@ class Voltage(Operator):
     peaks exceed the upward ones: the other polarity. Cost: 5 µs a cell and frame; state: 17 kB a cell.
 
     `masks` may be changed while frames flow, to polygons: a cell whose pixels are others than those of the one in its
-    place before begins anew, the others go on.
+    place before begins anew, the others go on. People draw cells more, and remove some, by decisions; ids stay.
     """
 
     Params = VoltageParams
-    version = 1
+    version = 2  # the state knows ids and decisions
     presents = Presents(("mean", "frames"), ("dff", "subthreshold", "quality"), ticks={"dff": "spiked"})
     live = {"masks": [[[0, 0], [0, 5], [6, 5], [6, 0]], [[8, 9], [8, 15], [12, 12]], [[9, 1], [9, 4], [12, 3]]]}
+    takes = TAKES
     may_need = (VALID,)
     from_file = {"masks": plain_array}
     examples = ({"masks": [[[1, 1], [1, 6], [7, 6], [7, 1]], [[8, 9], [8, 15], [12, 12]]], "interval_s": 0.001},)
@@ -60,8 +63,15 @@ class Voltage(Operator):
         Gives("score", "by_id", ("t", "id"), "σ", "matched filter's answer to the frame before, in its noise σ"),
         Gives("spiked", "by_id", ("t", "id"), "σ", "score of a spike that was largest 2 frames before; 0 of none"),
         Gives("spikes", "table", ("frame", "id", "score"), "", "spikes by the frame in which they are largest"),
+        Gives(
+            "decisions",
+            "table",
+            ("frame", "id", "decision", "by", "note", "number"),
+            "",
+            "of people: added, removed; '' where that is undone",
+        ),
         Gives("mean", "snapshot", ("y", "x"), "ADU", "mean of the last second's frames"),
-        Gives("masks", "snapshot", ("y", "x"), "", "number of the cell that a pixel belongs to, from 1 on"),
+        Gives("masks", "snapshot", ("y", "x"), "", "the cell that a pixel belongs to, its id and 1"),
         Gives("outlines", "snapshot", ("id", "point", "yx"), "px", "outline of each cell"),
         Gives("waveforms", "snapshot", ("id", "frame"), "ADU", "mean trace around spikes, 12 frames before the peak"),
         Gives(
@@ -70,7 +80,7 @@ class Voltage(Operator):
             ("id", ", ".join(QUALITY)),
             "",
             "spike over noise σ after the filter, threshold, expected F1, false and missed share, spikes learned from, "
-            "F0 [ADU], 1 where downward peaks exceed upward ones",
+            "F0 [ADU], 1 where downward peaks exceed upward ones; rows in the order of the ids",
         ),
     )
 
@@ -94,6 +104,8 @@ class Voltage(Operator):
         else:
             masks = self._masks_of(params)
         self._cells = cells_of(masks, params, self._usual)
+        self._curation = Curation(len(masks))
+        self._stated: np.ndarray | None = masks  # those of the parameters that are followed; None: to be compared
         self._compile()
 
     def _masks_of(self, params: VoltageParams) -> np.ndarray:
@@ -121,13 +133,26 @@ class Voltage(Operator):
 
     def _follow_other_cells(self) -> None:
         """Follow those of the parameters, where these have changed since the last frame."""
-        if self.params.masks is None or (masks := self._masks_of(self.params)) is self._cells.masks:
+        if self.params.masks is None or (masks := self._masks_of(self.params)) is self._stated:
             return
-        if np.array_equal(masks, self._cells.masks):
-            self._cells.masks = masks  # the same object the next time: comparing 100 of 512 × 128 takes 0.8 ms
+        self._stated = masks  # the same object the next time: comparing 100 of 512 × 128 takes 0.8 ms
+        if np.array_equal(masks, self._cells.masks[~self._curation.drawn]):
             return
         self._cells = cells_of(masks, self.params, self._usual).going_on(self._cells)
+        self._curation.set_anew(len(masks))
         self._proposals = None
+
+    def decide(self, decision: Decision) -> Decided:
+        decided = self._curation.decide(self._cells.masks, decision, self._follow_more)
+
+        def make() -> None:
+            self._follow_other_cells()
+            decided.make()
+
+        return decided._replace(make=make)
+
+    def _follow_more(self, masks: np.ndarray) -> None:
+        self._cells = self._cells.with_more(masks, self.params)
 
     def update(self, block: Block, inputs: Values = NO_VALUES) -> Output:
         self._follow_other_cells()
@@ -165,7 +190,10 @@ class Voltage(Operator):
                 self._proposals.take(frames[0].reshape(self.spec.shape))
             if self._proposals.done:
                 masks = self._proposals.masks(self.params.radius_px, self.params.contrast)
-                self._cells = cells_of(masks, self.params, self._usual)
+                drawn = self._cells.masks.any(0)
+                new = [mask for mask in masks if 2 * np.count_nonzero(mask & drawn) < np.count_nonzero(mask)]
+                self._curation.append(len(new), drawn=False)
+                self._follow_more(np.array(new, bool).reshape(-1, *self.spec.shape))
                 self._proposals = None
         every = PASS_FRAMES // SLOTS
         if self._frames % every == 0:
@@ -201,12 +229,17 @@ class Voltage(Operator):
         for part in said:
             whole[:, at : at + part.shape[1], : part.shape[2]] = part
             at += part.shape[1]
+        shown = self._curation.shown
+        ids, whole = self._curation.ids[shown], whole[:, :, shown]
         spiked = whole[4]
-        t, ids = np.nonzero(spiked > 0)
-        table = Table({"frame": block.index + t - LATENCY, "id": ids, "score": spiked[t, ids]})
+        t, of = np.nonzero(spiked > 0)
+        table = Table({"frame": block.index + t - LATENCY, "id": ids[of], "score": spiked[t, of]})
         names = ("dff", "trace", "subthreshold", "score", "spiked")
         by_id = dict(zip(names, whole.astype(np.float32), strict=True))
-        return {IDS: np.arange(count), "spikes": table, **by_id}
+        return {IDS: ids, "spikes": table, "decisions": self._curation.given(), **by_id}
+
+    def finish(self) -> Output:
+        return Output(max(0, self._next_index), {"decisions": self._curation.given()})
 
     def doubt(self) -> str:
         if not self.fast:
@@ -220,9 +253,10 @@ class Voltage(Operator):
                 f"no cells yet: {taken} valid frames, of {of} that they are proposed from; give masks, or a shorter "
                 "propose_s"
             )
-        if not len(self._cells.masks):
-            return "no cell was found in the first frames; give masks, or another radius_px"
-        opposed = np.flatnonzero(self._cells.learned.opposed)
+        shown = self._curation.shown
+        if not len(shown):
+            return "no cell was found in the first frames; give masks, draw some, or another radius_px"
+        opposed = self._curation.ids[shown][self._cells.learned.opposed[shown] > 0]
         if len(opposed):
             listed = ", ".join(map(str, opposed[:5])) + (", …" if len(opposed) > 5 else "")
             return f"cell {listed}: downward peaks exceed upward ones, no spikes are given; is it the other polarity?"
@@ -232,29 +266,30 @@ class Voltage(Operator):
         return {name: self._snapshot(name) for name in self.snapshot_names(names)}
 
     def _snapshot(self, name: str) -> np.ndarray:
-        cells = self._cells
+        cells, shown = self._cells, self._curation.shown
         if name == "mean":
             return self._mean.astype(np.float32)
         if name == "masks":
             labels = np.zeros(self.spec.shape, np.int32)
-            for n, mask in enumerate(cells.masks, 1):
-                labels[mask] = n
+            for k in shown:
+                labels[cells.masks[k]] = self._curation.ids[k] + 1
             return labels
         if name == "outlines":
-            return np.array([outline_of(mask) for mask in cells.masks], np.float32).reshape(-1, POINTS, 2)
+            return np.array([outline_of(cells.masks[k]) for k in shown], np.float32).reshape(-1, POINTS, 2)
         if name == "waveforms":
-            return cells.filters.waveform.astype(np.float32)
+            return cells.filters.waveform[shown].astype(np.float32)
         learned, running = cells.learned, cells.running
         columns = (
             learned.snr, cells.filters.threshold, learned.f1, learned.false, learned.missed, running.counts[:, 0],
             learned.f0, learned.opposed,
         )  # fmt: skip
-        return np.stack(columns, 1).astype(np.float32)
+        return np.stack(columns, 1)[shown].astype(np.float32)
 
     def state(self) -> State:
         own: State = {"mean": self._mean.copy(), "mean_weight": self._weight, "frames": self._frames}
         proposing = self._proposals.state() if self._proposals is not None else {}
-        return {**own, "next_index": self._next_index, **proposing, **self._cells.state()}
+        own |= {"next_index": self._next_index, **self._curation.state()}
+        return {**own, **proposing, **self._cells.state()}
 
     def restore(self, state: State) -> None:
         where = "voltage"
@@ -263,9 +298,10 @@ class Voltage(Operator):
             raise StateError(f"{where}: state 'mean_weight' must be a finite number, found {weight!r}")
         cells = cells_of(masks_of_state(state, self.spec.shape, where), self.params, self._usual)
         cells.restore(state, where)
+        self._curation.restore(state, len(cells.masks), where)
         if "proposal_frames" not in state:
             self._proposals = None
         elif self._proposals is not None:
             self._proposals.restore(state, where)
         self._frames, self._next_index = (require_int(state, name, where) for name in ("frames", "next_index"))
-        self._mean, self._weight, self._cells = mean, weight, cells
+        self._mean, self._weight, self._cells, self._stated = mean, weight, cells, None

@@ -74,6 +74,7 @@ REFUSED = [
     ({"step": "flagged", "decision": "undo", "ids": [1]}, "undo takes no ids, found 1"),
     ({"step": "flagged", "decision": "flag", "ids": [1], "undo_of": 1}, "only undo takes back a decision"),
     ({"step": "flagged", "decision": "undo"}, "nothing is to be taken back"),
+    ({"step": "flagged", "decision": "flag", "ids": [1], "polygons": [[[0, 0], [0, 4], [4, 4]]]}, "flag takes nothing"),
     ({"step": "flegged", "decision": "undo"}, "no step 'flegged'; did you mean 'flagged'?"),
 ]  # fmt: skip
 
@@ -98,6 +99,15 @@ def test_what_cannot_be_decided_is_refused_in_one_line_and_changes_nothing(tmp_p
         ("green/0/extract merge 3 4", {"step": "green/0/extract", "decision": "merge", "ids": [3, 4]}),
         ("extract undo", {"step": "extract", "decision": "undo", "undo_of": 0}),
         ("extract undo 3", {"step": "extract", "decision": "undo", "undo_of": 3}),
+        (
+            "voltage add [[1,2],[1,8],[7.5,4]] [[20,2],[20,8],[27,4]]",
+            {
+                "step": "voltage",
+                "decision": "add",
+                "polygons": [[[1, 2], [1, 8], [7.5, 4]], [[20, 2], [20, 8], [27, 4]]],
+            },
+        ),
+        ("voltage add [[1,2],[1,8]] 3", "write curate STEP VERB"),
         ("extract reject 12,14", "write curate STEP VERB"),
         ("extract", "write curate STEP VERB"),
         ("", "write curate STEP VERB"),

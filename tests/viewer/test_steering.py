@@ -56,8 +56,8 @@ class Asked:
     def mark(self, text):
         return self.ask("mark", text=text)
 
-    def curate(self, step, verb, ids=(), undo_of=0):
-        return self.ask("curate", step=step, decision=verb, what=undo_of or ids)
+    def curate(self, step, verb, ids=(), undo_of=0, polygons=()):
+        return self.ask("curate", step=step, decision=verb, what=undo_of or ids or polygons)
 
 
 @pytest.fixture
@@ -284,6 +284,54 @@ def test_people_decide_about_components_by_menu_and_keys_and_take_it_back(open_w
     assert asked.words[1:] == [("curate", "extract", "accept", [8])]
     window.undo()
     assert asked.words[2:] == [("curate", "extract", "undo", 7)]
+
+
+DRAWN = {"extract": {"add": ("polygons", "follows it"), "remove": ("ids", "none"), "undo": ("nothing", "")}}
+
+
+def menu_of(image):
+    """The actions of an image's menu by what they are called; the menu stays with the image."""
+    menu = QMenu(image)
+    fill_menu(menu, image)
+    return {action.text(): action for action in menu.actions()}
+
+
+def test_a_region_that_is_drawn_becomes_a_cell_of_the_step_that_takes_it_and_is_taken_back(open_window, asked):
+    window, _ = open_window(hello(takes=DRAWN, endpoints=STEERED["endpoints"]), *OUTLINED)
+    image = panel(window, "frames/motion/frames")
+    assert "Add this region to extract" not in menu_of(image)
+    image.regions.add("rectangle")
+    polygon = image.regions.regions()[0].polygon()
+    action = menu_of(image)["Add this region to extract"]
+    assert action.toolTip() == "follows it"
+    action.trigger()
+    assert asked.words == [("curate", "extract", "add", [polygon])]
+    assert len(polygon) == 4
+    look(window)
+    assert len(image.regions) == 0  # its outline comes from the run
+    window.undo()
+    assert asked.words[1:] == [("curate", "extract", "undo", 7)]
+
+
+def test_what_was_drawn_stays_where_the_run_refuses_it(open_window, asked):
+    window, _ = open_window(hello(takes=DRAWN, endpoints=STEERED["endpoints"]), *OUTLINED)
+    image = panel(window, "frames/motion/frames")
+    image.regions.add("polygon")
+    image.regions.add("ellipse")
+    asked.refuses = True
+    menu_of(image)["Add these 2 regions to extract"].trigger()
+    look(window)
+    assert len(image.regions) == 2
+    assert not window._steering.done
+
+
+def test_a_cell_is_removed_by_the_key_that_rejects_where_the_step_says_so(open_window, asked):
+    window, _ = open_window(hello(takes=DRAWN, endpoints=STEERED["endpoints"]), *OUTLINED)
+    image = panel(window, "frames/motion/frames")
+    image.pick(1.5, 1.5)
+    assert "Remove component 3" in menu_of(image)
+    window.decide("reject", "remove")
+    assert asked.words == [("curate", "extract", "remove", [3])]
 
 
 def test_without_control_there_is_nothing_to_decide(open_window):

@@ -54,9 +54,10 @@ def evidence_times(cells: Components, params: ExtractParams, bin_frames: int) ->
     of_noise = FALLS_OF_NOISE * cells["live_seen"] / bin_frames + ONE_FALL
     falls = np.maximum(cells["falls"] - of_noise, 0)
     rising2 = np.maximum(1 - FALLS_ALIKE * np.sqrt(falls / np.maximum(cells["peak"], 1e-30)), LEAST_RISING**2)
-    compact = (cells["compactness"] - params.min_compactness + NOT_COMPACT) / (NOT_COMPACT + COMPACT)
+    least = params.least_compactness
+    compact = (cells["compactness"] - least + NOT_COMPACT) / (NOT_COMPACT + COMPACT) if least else np.ones(cells.count)
     evidence = snr * (1 - explained) * np.sqrt(rising2) * np.clip(compact, 0, 1)
-    evidence = np.where(cells["compactness"] >= params.min_compactness, evidence, 0)
+    evidence = np.where(cells["compactness"] >= least, evidence, 0)
     needed = EVIDENCE_PER_SNR * params.min_snr * np.where(cells["at_edge"], AT_EDGE, 1)
     return np.divide(evidence, needed, out=np.full(cells.count, np.inf), where=needed > 0), evidence > 0
 

@@ -16,6 +16,7 @@ from .background import Background
 from .columns import Columns, Field
 
 POOLS = 40
+UNMEASURED = -2.0  # no correlation
 ACCEPTED, REJECTED = 1, 2  # verdicts of people; 0: none
 BINS = 40
 MOTION_SUMS = 10
@@ -55,6 +56,12 @@ def fields(box: tuple[int, int], modes: int, window: int, rate_samples: int, nei
         "g": ((), real), **_deconvolution("live"), **_deconvolution("late"),
         "late_samples": ((POOLS,), real), "late_slope": ((POOLS,), real),
         "late_raw": ((POOLS,), real), "late_dff": ((POOLS,), real), "late_rate": ((POOLS,), real),
+        # light in the structural channel's and the indicator's picture, correlation with the former; chance of a label
+        "label": ((3,), real), "structural": ((), real),
+        # of pieces the id of the whole, -1 of others; share in its activity, own activity by that, own noise σ; whether
+        # people took it apart
+        "whole": ((), number), "share": ((), real), "ratio": ((), real), "own_noise": ((), real),
+        "apart": ((), np.bool_),
         # firing rate: newest samples; unit and look of the rises, from sums over the past of squares and cubes of
         # increments and a histogram
         "rate_samples": ((rate_samples,), real), "rate_seen": ((), real), "rate_sums": ((SHAPES,), real),
@@ -124,6 +131,15 @@ class Components(Columns):
         following: np.ndarray = self["resting"] + self["mode_overlap"] @ modes / self["energy"]
         return following
 
+    def wholes(self) -> np.ndarray:
+        """Return for each component (K,) the row of the whole that it is a piece of, -1 of others."""
+        rows = np.full(self.count, -1, np.int64)
+        pieces = np.flatnonzero(self["whole"] >= 0)
+        if len(pieces):
+            order = np.argsort(self["id"])
+            rows[pieces] = order[np.searchsorted(self["id"], self["whole"][pieces], sorter=order)]
+        return rows
+
     def levels(self, when: When) -> Packed:
         """Return the fields of `Levels`."""
         if when == "live":
@@ -150,7 +166,10 @@ class Components(Columns):
 
     def add(self, corner: tuple[int, int], footprint: np.ndarray, background: Background, birth: int) -> int:
         """Add a component with a whitened footprint (h, w) in the box at `corner`; return its row."""
-        k = self.append(id=self.next_id, birth=birth, origin=corner, box=footprint)
+        k = self.append(
+            id=self.next_id, birth=birth, origin=corner, box=footprint, structural=np.nan, label=(0, 0, UNMEASURED),
+            whole=-1, ratio=1.0,
+        )  # fmt: skip
         self.next_id += 1
         for other in self.overlapping(corner):
             if other != k:
@@ -167,6 +186,7 @@ class Components(Columns):
     def drop(self, k: int) -> None:
         """Remove component k; the last row takes its place."""
         self.changes += 1
+        self.whole[: self.count][self["whole"] == self.id[k]] = -1
         for n in range(self.neighbours[k]):
             self._unlink(int(self.neighbour[k, n]), k)
         last = self.remove(k)

@@ -11,17 +11,19 @@ from ...core.decision import Decided, Decision, Takes, spelled
 from ...core.errors import ConfigError, StateError
 from ...core.operator import Table
 from ...core.state import State
-from ..extracted_components import MERGED
+from ..extracted_components import MERGED, SPLIT
 from .columns import Columns, Field
 from .components import ACCEPTED, REJECTED, Components
 from .extraction import Extraction
 from .merging import fields_of_parts, keep, merge, part_again, row_of, shared_footprint
+from .pieces import split
 
 TAKES = {
     "accept": Takes("ids", "accepts components whatever the measures of their quality say"),
     "reject": Takes("ids", "rejects components; they keep their fluorescence in the demixing, and give no values"),
     "merge": Takes("ids", "makes one of components that are one cell, the one with the lowest id"),
     "undo": Takes("nothing", "takes back the last decision that stands, or the one of a number"),
+    "split": Takes("ids", "takes apart what was merged as pieces of one signal; they are not merged again"),
 }
 VERBS = tuple(TAKES)
 SAYS = ("", "accepted", "rejected")  # by verdict
@@ -62,7 +64,8 @@ class Curation:
         if decision.verb == "undo":
             return self._undo(extraction, decision, entries)
         rows = [self._row(extraction.cells, decision, i) for i in decision.ids]
-        work = (self._merge if decision.verb == "merge" else self._judge)(extraction, decision, rows)
+        works = {"merge": self._merge, "split": self._split}
+        work = works.get(decision.verb, self._judge)(extraction, decision, rows)
         return Decided(decision, work, f"decision {decision.number}: {decision.verb} {spelled(decision.ids)}")
 
     def _judge(self, extraction: Extraction, decision: Decision, rows: list[int]) -> Callable[[], None]:
@@ -108,6 +111,22 @@ class Curation:
 
         return make
 
+    def _split(self, extraction: Extraction, decision: Decision, rows: list[int]) -> Callable[[], None]:
+        """What takes components apart whose pieces were merged for their one signal."""
+        cells = extraction.cells
+        for i in decision.ids:
+            if not (cells["whole"] == i).any():
+                raise ConfigError(f"{_where(decision)}: component {i} has no pieces")
+
+        def make() -> None:
+            for i in decision.ids:
+                for k in np.flatnonzero((cells["whole"] == i) | (cells["id"] == i)).tolist():
+                    self._note(cells, decision, k)
+                for k in split(cells, i):
+                    tell(extraction, decision, int(cells.id[k]), f"{SPLIT}{i}")
+
+        return make
+
     def _undo(self, extraction: Extraction, decision: Decision, entries: Mapping[int, _Entry]) -> Decided:
         """What takes a decision back: what it was about is again what it was before."""
         cells, where = extraction.cells, _where(decision)
@@ -130,6 +149,10 @@ class Curation:
             rows = np.flatnonzero(self._log["number"] == number)
             for row in rows:
                 k = row_of(cells, self._log.id[row])
+                if entry.verb == "split":  # their signals say again whether they are one
+                    cells.apart[k] = False
+                    tell(extraction, decision, int(cells.id[k]), "")
+                    continue
                 goes_on = entry.verb == "merge" and cells.id[k] == entry.into
                 is_same = goes_on and cells.verdict[k] == self._log.verdict[row]
                 for name in ("verdict", "accepted", "seeded"):

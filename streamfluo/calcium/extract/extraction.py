@@ -22,11 +22,13 @@ from .duplicates import find_duplicate, join
 from .footprint_update import due_for_update, refine_footprint, to_remove, update_statistics
 from .learned_acceptance import Seen, are_cells
 from .params import ExtractParams
+from .pieces import Signals, merge_pieces
 from .proposal import propose
 from .recentring import recentre
 from .ring_background import RingBackground
 from .seeds import SEED, Seeds
-from .settled_traces import SWEEPS, SettledTraces, is_bright
+from .settled_traces import SWEEPS, SettledTraces, dark_doubts
+from .structure import MARKED_PER_FRAME, Structure
 from .tables import Tables
 from .transients import Transients
 
@@ -55,6 +57,7 @@ class Extraction:
         side = 2 * round(3 * params.neuron_sigma_px) + 1
         self._box = (min(side, shape[0]), min(side, shape[1]))
         self._cell_px = params.neuron_sigma_px / 2
+        self.structure: Structure | None = None  # that components are compared with as frames come
         self._reset()
 
     def _reset(self) -> None:
@@ -77,6 +80,7 @@ class Extraction:
         self.tables = Tables()
         self.behind = self._settled_ahead = False  # work of the last frame is to be done; the oldest frame is settled
         self._refused: list[str] = []
+        self._signals = Signals()
 
     def initialise(self, first: np.ndarray, index: list[int], frames: Sequence[np.ndarray], seeds: Seeds) -> None:
         """Estimate the background from the initial frames, process them, and search them a second time.
@@ -166,6 +170,8 @@ class Extraction:
     def finish(self) -> None:
         """Give final values to the frames still in the window."""
         self._finish_work()
+        if self.structure is not None:
+            self.structure.mark(self.cells, self.background, self.cells.count)
         for slot in self._buffer.slots()[int(self._settled_ahead) :]:
             self._settle(int(slot))
         self.tables.add("settled", self._settled.rows(self.cells, self._deconvolution, last=True))
@@ -226,8 +232,13 @@ class Extraction:
                 self._try(self._waiting.pop(0))
         if phase == BIN - 1:
             self._accept_and_remove()
+            if self.params.merges and (self._buffer.count + 1) % TABLE_FRAMES == 0:
+                for piece, whole in merge_pieces(self.cells, self._signals, self._buffer.count // BIN, self.params):
+                    self.tables.add_piece(self._last_index, piece, whole)
         elif phase and self.cells.count:
             self._update_footprints()
+        if self.structure is not None:
+            self.structure.mark(self.cells, self.background, MARKED_PER_FRAME)
         if self._buffer.count % TABLE_FRAMES == 0:
             self.tables.add("quality", results.quality_table(self.cells, self.seen, self._last_index))
 
@@ -240,6 +251,8 @@ class Extraction:
         sum_frames(buffer.frames, buffer.slots()[-BIN:], float(SCALE), modes, self._mode_sum, self._total)
         subtract_footprints(self._total.reshape(-1), cells.footprints, cells["bin_sum"])
         store_bin(self._total, np.float32(1 / np.sqrt(BIN)), buffer.bins[buffer.bin_order()[-1]], self._binned)
+        if self.params.merges:
+            self._signals.add(cells, number)
         update_statistics(cells, self._total, number, BIN, self._deconvolution.ahead_of_bin(cells))
         self._mode_sum[:] = 0
 
@@ -281,11 +294,11 @@ class Extraction:
             whole = int(cells.id[duplicate.whole])
             self._remove(duplicate.part, f"the same cell as {whole}", into=whole)
         cell = are_cells(cells, self.params, self.seen)
-        cell &= ~cells["accepted"] & (cells["verdict"] != REJECTED)
+        cell &= ~cells["accepted"] & (cells["verdict"] != REJECTED) & (cells["whole"] < 0)
         for k in np.flatnonzero(cell).tolist():
             cells.accepted[k] = True
             self._record_event(self._last_index, k, "accepted", "")
-        strips = cells["compactness"] < STILL_COMPACT * self.params.min_compactness
+        strips = cells["compactness"] < STILL_COMPACT * self.params.least_compactness
         for k in np.flatnonzero(strips & cells["accepted"] & ~cells["seeded"]).tolist():
             cells.accepted[k] = False
             self._record_event(self._last_index, k, "rejected", "not compact: a process?")
@@ -306,13 +319,9 @@ class Extraction:
         if left_out:
             told.append(f"{left_out} frames are left out: flashes, or a closed shutter")
         accepted = self.cells["accepted"]
-        dark = accepted & ~is_bright(self.cells.at_rest(self._mode) + self.cells["live_low"])
-        if dark.any():
-            told.append(
-                f"ΔF/F (dff) is NaN for {int(dark.sum())} of {int(accepted.sum())} components: their F0 is 0 within "
-                "its noise; give the camera's offset ([source] camera), or frames it was not subtracted from"
-            )
-        return told
+        if self.structure is not None and (doubt := self.structure.doubt(self.cells)):
+            told.append(doubt)
+        return told + dark_doubts(self.cells.at_rest(self._mode)[accepted] + self.cells["live_low"][accepted])
 
     def _remove(self, k: int, reason: str, into: int | None = None) -> None:
         """Drop a component, whose cell is that of another one from the next frame on, if it is `into` one."""
@@ -339,22 +348,7 @@ class Extraction:
         image = self.background.mean.copy()
         for mode, amount in zip(self.background.modes, self._mode, strict=True):
             image += np.float32(amount) * mode * self.background.noise
-        return self._of_observed(image)
-
-    def residual(self) -> np.ndarray:
-        """Return the residual of the last bin (y, x) [σ of its noise]."""
-        order = self._buffer.bin_order()
-        if not len(order):
-            return np.full(self.shape, np.nan, np.float32)
-        return self._of_observed(self._buffer.bins[order[-1]] / np.float32(STEP))
-
-    def detection(self) -> np.ndarray:
-        """Return the maximum over the pooled maps (y, x) [σ]."""
-        return self._of_observed(self.detector.image(self.shape))
-
-    def _of_observed(self, image: np.ndarray) -> np.ndarray:
-        """An image (y, x), NaN at the pixels that are not observed, all of them before the background is known."""
-        return np.where(self.background.weight > 0, image, np.float32(np.nan))
+        return results.of_observed(image, self.background)
 
     def state(self) -> State:
         """Return all carried values as state entries, all that the last frame left to do done."""
@@ -366,6 +360,7 @@ class Extraction:
             **self.background.state(), **self.cells.state("component_"), **self.detector.state(),
             **self._buffer.state(), **self._settled.state(),
             **self.tables.state(), **self._transients.state(), **(self._ring.state() if self._ring else {}),
+            **self._signals.state(),
         }  # fmt: skip
 
     def restore(self, state: State) -> None:
@@ -374,6 +369,7 @@ class Extraction:
             part.restore(state)
         self.behind, self._settled_ahead = False, self._buffer.full
         self._transients.restore(state, self._deconvolution)
+        self._signals.restore(state)
         self.detector.see(self.background.weight > 0)
         if self._ring is not None:
             self._ring.restore(state)

@@ -58,7 +58,7 @@ class Live:
         """
         cells = self.extraction.cells
         accepted = cells["accepted"]
-        open_ones = (cells["verdict"] != REJECTED) > accepted
+        open_ones = ((cells["verdict"] != REJECTED) & (cells["whole"] < 0)) > accepted
         return int(np.count_nonzero(accepted)), int(np.count_nonzero(open_ones))
 
     def learn(self, index: int, frame: np.ndarray | None) -> None:

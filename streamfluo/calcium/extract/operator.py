@@ -34,6 +34,7 @@ from .live import NO_COMPONENTS, Live, values_of
 from .motion_correlation import SHIFT, shift_of
 from .params import DECAY_S, RISE_S, ExtractParams, interval_s_of, offset_adu_of
 from .seeds import Seeds, load_seeds, seeds_of_file, to_be_matched
+from .structure import SEEDED_BY_IT, STRUCTURE, Structure, structure_of_file
 
 Waiting = tuple[int, np.ndarray | None]  # index and frame (y, x), None for one that is not valid
 CELL_WIDTH = 4  # in units of neuron_sigma_px
@@ -62,9 +63,10 @@ class Extract(Operator):
     """
 
     Params = ExtractParams
-    version = 14  # measures overlap, motion and the probability of being a cell; other sums of the same
-    may_need = (VALID, SHIFT)
-    from_file = {"seeds": seeds_of_file}
+    version = 14  # marks structural cells, joins pieces; overlap, motion, probability of a cell; other sums of the same
+    may_need = (VALID, SHIFT, STRUCTURE)
+    reads_every = 100  # frames, that a picture of the structural channel is taken
+    from_file = {"seeds": seeds_of_file, "structure": structure_of_file}
     results = {"components": ExtractedComponents.of}
     joins = {"cells": VolumeCells.of}
     refine = staticmethod(refined_extract)
@@ -102,6 +104,13 @@ class Extract(Operator):
         Gives(
             "contours", "snapshot", ("id", "point", "yx"), "px", "contours of accepted components at 1/5 of the peak"
         ),
+        Gives(
+            "structural_contours",
+            "snapshot",
+            ("id", "point", "yx"),
+            "px",
+            "a second contour around those that are marked as cells of the structural channel",
+        ),
         Gives("next_id", "snapshot", (), "", "the id of the component that is found next"),
         Gives("background", "snapshot", ("y", "x"), "ADU", "mean and background of the last frame"),
         Gives("residual", "snapshot", ("y", "x"), "σ", "residual of the last bin of 5 frames"),
@@ -119,7 +128,8 @@ class Extract(Operator):
         {"init": "seeded", "seeds": [[4, 5], [8, 12.5], [7, 3]], "init_frames": 12, "window_frames": 20,
          "neuron_sigma_px": 1.5, "min_spatial_corr": 0.1, "interval_s": 0.04},
         {"background": "ring", "ring_radius_px": 4, "ar_order": 2, "init": "greedy", "init_frames": 12,
-         "window_frames": 20, "neuron_sigma_px": 1.5, "min_spatial_corr": 0.1, "accept": "learned"},
+         "window_frames": 20, "neuron_sigma_px": 1.5, "min_spatial_corr": 0.1, "accept": "learned", "shape": "any",
+         "merge_corr": 0.5},
     )  # fmt: skip
     takes = TAKES
     compiles_later = (compile_search, compile_following, compile_traces)
@@ -135,7 +145,10 @@ class Extract(Operator):
         if params.seeds is not None and params.init != "seeded":
             raise ConfigError('extract: seeds are for init = "seeded"')
         seeded = params.init == "seeded"
-        self._seeds = load_seeds(params.seeds, spec.shape, params.neuron_sigma_px / 2) if seeded else Seeds()
+        self._by_structure = seeded and isinstance(params.seeds, str) and params.seeds == SEEDED_BY_IT
+        stated = seeded and not self._by_structure
+        self._seeds = load_seeds(params.seeds, spec.shape, params.neuron_sigma_px / 2) if stated else Seeds()
+        self._structure = Structure(params, spec.shape)
         if params.match_seeds:
             self._seeds = to_be_matched(self._seeds, spec)
         if self._seeds.folder:
@@ -143,6 +156,7 @@ class Extract(Operator):
         self._deconvolution = Deconvolution(interval_s_of(params, spec), decay_s, rise_s, params.ar_order)
         self._delay_frames = _delay_frames(params, interval_s_of(params, spec))
         self._frames_live = self._new()
+        self._frames_live.extraction.structure = self._structure
         self._curation = Curation(self._frames_live.extraction.cells.fields)
         self._afterwards = Afterwards()
         self._learned: Live | None = None  # what takes over, while it is learned
@@ -174,7 +188,11 @@ class Extract(Operator):
         live: list[LiveValues] = []
         counts: list[tuple[int, int]] = []
         valid, shift_px = valid_frames(block, inputs), shift_of(block, inputs)
+        picture = inputs.get(STRUCTURE)
         for t, frame in enumerate(block.pixels):
+            if t == len(block) - 1 and isinstance(picture, np.ndarray) and self._learning is None:
+                self._live.extraction.catch_up()
+                self._structure.take(picture, block.stop)
             live.append(self._frame(block.index + t, frame if valid[t] else None))
             if valid[t]:
                 self._frames_live.see_motion(block.index + t, shift_px[t])
@@ -208,9 +226,8 @@ class Extract(Operator):
         learned = self._new()
         learned.goes_on_from(self._live)
         self._learned, self._waiting = learned, list(waiting)
-        self._learning = Learning(
-            partial(_begin, self._kernels, learned, self._seeds), lambda frame: learned.learn(*frame)
-        )
+        begin = partial(_begin, self._kernels, learned, self._seeds_now())
+        self._learning = Learning(begin, lambda frame: learned.learn(*frame))
         for frame in waiting:
             self._learning.put(frame)
 
@@ -219,12 +236,20 @@ class Extract(Operator):
         assert self._learned is not None
         self._learning.join()
         self._frames_live, self._learned, self._learning, self._waiting = self._learned, None, None, []
+        self._frames_live.extraction.structure = self._structure
+
+    def _seeds_now(self) -> Seeds:
+        """The seeds, those of the structural channel as it is known now."""
+        if self._by_structure:
+            masks = self._structure.masks().astype(np.float32)
+            self._seeds = Seeds(tuple(masks), tuple(range(len(masks))), len(masks))
+        return self._seeds
 
     def finish(self) -> Output | None:
         if self._learning is not None:
             self._take_over()
         if not self._live.begun and len(self._live.first_frames) >= LEAST_FRAMES:
-            _begin(self._kernels, self._live, self._seeds)  # with what there is
+            _begin(self._kernels, self._live, self._seeds_now())  # with what there is
         self._ended, self._doubt = True, None
         extraction = self._live.extraction
         if self._live.begun:
@@ -236,6 +261,8 @@ class Extract(Operator):
 
     def _doubt_now(self) -> str:
         told = self._live.doubts(self._seeds) if self._live.begun else []
+        if self._by_structure and self._live.begun and not self._live.extraction.cells["seeded"].any():
+            told.append("no cell of the structural channel was known when the first frames were over: none is seeded")
         if min(self.spec.shape) < CELL_WIDTH * self.params.neuron_sigma_px:
             height, width = self.spec.shape
             told.append(
@@ -260,12 +287,13 @@ class Extract(Operator):
             "waiting_valid": np.array([frame is not None for _, frame in self._waiting], bool),
             "waiting_frames": np.array(frames, self.spec.dtype).reshape(-1, *self.spec.shape),
         }
-        return {**waiting, **self._curation.state(), **self._live.state()}
+        return {**waiting, **self._curation.state(), **self._live.state(), **self._structure.state()}
 
     def restore(self, state: State) -> None:
         self._kernels.wait()
         self._live.restore(state, self.kind)
         self._curation.restore(state)
+        self._structure.restore(state, self.kind)
         self._doubt = None
         if self._learning is not None:
             self._learning.give_up()
@@ -287,10 +315,11 @@ _READ = {
     "footprints": lambda e: snapshots.footprints(e.cells, e.background),
     "quality_now": lambda e: snapshots.quality(e.cells, e.seen),
     "contours": lambda e: snapshots.contours(e.cells, e.background),
+    "structural_contours": lambda e: snapshots.structural_contours(e.cells, e.background),
     "next_id": lambda e: np.array(e.cells.next_id),
     "background": lambda e: e.background_image(),
-    "residual": lambda e: e.residual(),
-    "detection": lambda e: e.detection(),
+    "residual": lambda e: snapshots.residual(e.recent[0], e.background),
+    "detection": lambda e: snapshots.of_observed(e.detector.image(e.shape), e.background),
 }
 
 

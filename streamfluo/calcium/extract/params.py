@@ -11,6 +11,7 @@ from ...core.params import Params
 from ...core.spec import Spec
 
 DECAY_S, RISE_S = 0.4, 0.05  # until transients have decided
+MERGE_CORR = 0.9
 
 
 class ExtractParams(Params, frozen=True):
@@ -35,7 +36,22 @@ class ExtractParams(Params, frozen=True):
         Meta(description="bare: background only; greedy: also components from these frames; seeded: from `seeds`"),
     ] = "bare"
     seeds: Annotated[
-        Any, Meta(description="masks (n, y, x), positions (n, 2) as y, x [px], a .npy of either, or a session")
+        Any,
+        Meta(
+            description="masks (n, y, x), positions (n, 2) as y, x [px], a .npy of either, a session, or 'structure': "
+            "the cells of the structural channel"
+        ),
+    ] = None
+    structure: Annotated[
+        Any,
+        Meta(
+            description="structural channel whose cells are marked: a picture (y, x) of floats, labels (y, x) or masks "
+            "(n, y, x) as .npy, or a session; of another plane: inputs = { structure = 'red/moments.mean' }"
+        ),
+    ] = None
+    structure_bleed: Annotated[
+        Annotated[float, Meta(ge=0, le=10)] | None,
+        Meta(description="part of the indicator's light that the structural channel shows; none: estimated, up to 0.5"),
     ] = None
     match_seeds: Annotated[
         bool,
@@ -64,9 +80,20 @@ class ExtractParams(Params, frozen=True):
     min_spatial_corr: Annotated[
         float, Meta(ge=0, le=1, description="least correlation of a footprint with its residual; lower it at low SNR")
     ] = 0.8
+    shape: Annotated[
+        Literal["cell", "any"],
+        Meta(description="any: footprints need not be discs, pieces of one dendrite or axon are given as one"),
+    ] = "cell"
+    merge_corr: Annotated[
+        Annotated[float, Meta(ge=0.5, le=1)] | None,
+        Meta(
+            description="correlation of two components' signals, their noise taken out, from which they are pieces of "
+            "one; none: 0.9 for shape 'any', else they never are"
+        ),
+    ] = None
     min_compactness: Annotated[
         float,
-        Meta(ge=0, le=1, description="least compactness of an accepted footprint; 0 if processes are what you want"),
+        Meta(ge=0, le=1, description="least compactness of an accepted footprint; of shape 'any' none is asked for"),
     ] = 0.6
     accept: Annotated[
         Literal["rule", "learned"],
@@ -78,6 +105,21 @@ class ExtractParams(Params, frozen=True):
     window_frames: Annotated[
         int, Meta(ge=20, description="frames buffered: history of new components' traces, delay of final values")
     ] = 100
+
+    @property
+    def least_compactness(self) -> float:
+        """The least compactness of an accepted footprint: none is asked for where any shape will do."""
+        return 0.0 if self.shape == "any" else self.min_compactness
+
+    @property
+    def least_merge_corr(self) -> float:
+        """The correlation from which two components are pieces of one; above 1 where they never are."""
+        return self.merge_corr or (MERGE_CORR if self.shape == "any" else 2.0)
+
+    @property
+    def merges(self) -> bool:
+        """Whether components of one signal are given as one."""
+        return self.least_merge_corr <= 1
 
 
 def interval_s_of(params: ExtractParams, spec: Spec) -> float:

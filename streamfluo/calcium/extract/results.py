@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import numpy as np
+import scipy.ndimage as ndi
 
 from ...core.operator import Table
-from ..extracted_components import MEASURES
+from ..extracted_components import MARKED, MEASURES
 from ..kernels.outlines import outline
+from ..kernels.residual import STEP
 from .background import Background
+from .buffer import Buffer
 from .cell_features import overlap_and_activity
 from .components import Components
 from .learned_acceptance import Seen
 from .motion_correlation import motion_correlation
 
 CONTOUR_POINTS = 120
+_RIM_PX = 2  # between a contour and the one around it that marks a cell
+PIXEL_VARIANCE = 1 / 12  # along an axis, of a pixel alone
 _EDGE = 0.2  # of the peak, at which contours run
 
 
@@ -31,16 +36,85 @@ def contours(cells: Components, background: Background) -> np.ndarray:
 
     NaN follows the last point.
     """
-    boxes = footprints(cells, background)
+    return _outlines(cells, background, 0)
+
+
+def structural_contours(cells: Components, background: Background) -> np.ndarray:
+    """Return outlines (id, point, yx) [px] a pixel around the contours of those that are marked as structural.
+
+    Rows are those of `contours`, NaN throughout of a component that is not marked.
+    """
+    points = _outlines(cells, background, _RIM_PX)
+    accepted = np.flatnonzero(cells["accepted"])
+    accepted = accepted[np.argsort(cells["id"][accepted])]
+    points[~(cells["structural"][accepted] > MARKED)] = np.nan
+    return points
+
+
+def _outlines(cells: Components, background: Background, rim_px: int) -> np.ndarray:
+    boxes = np.pad(footprints(cells, background), ((0, 0), (rim_px, rim_px), (rim_px, rim_px)))
     accepted = np.flatnonzero(cells["accepted"])
     accepted = accepted[np.argsort(cells["id"][accepted])]  # the order of by_id values
     points = np.full((len(accepted), CONTOUR_POINTS, 2), np.nan, np.float32)
     for line, k in zip(points, accepted, strict=True):
-        if boxes[k].max() > 0:
-            n = outline(boxes[k] > _EDGE * boxes[k].max(), line)
-            line[:n] += cells["origin"][k]
-            line[n:] = np.nan
+        found = _outline(boxes[k], cells["origin"][k] - rim_px, rim_px)
+        pieces = np.flatnonzero(cells["whole"] == cells["id"][k]).tolist()
+        if pieces:
+            found = _joined([found, *(_outline(boxes[n], cells["origin"][n] - rim_px, rim_px) for n in pieces)])
+        line[: len(found)] = found
     return points
+
+
+def _outline(box: np.ndarray, origin: np.ndarray, rim_px: int) -> np.ndarray:
+    """Corners (n, yx) [px] of the contour of a footprint (h, w) at a place, `rim_px` around it; none of an empty."""
+    line = np.empty((CONTOUR_POINTS, 2), np.float32)
+    if not box.max() > 0:
+        return line[:0]
+    inside = box > _EDGE * box.max()
+    if rim_px:
+        inside = ndi.binary_dilation(inside, iterations=rim_px)
+    return np.asarray(line[: outline(inside, line)] + origin.astype(np.float32), np.float32)
+
+
+def _joined(lines: list[np.ndarray]) -> np.ndarray:
+    """One line round outlines (n, 2) of pieces, there and back between two that are near each other; at most
+    CONTOUR_POINTS, of each outline as many as it has room for."""
+    lines = [line for line in lines if len(line)]
+    room = max(4, CONTOUR_POINTS // max(1, len(lines)) - 2)
+    path, *left = (line[:: -(-len(line) // room)] for line in lines)
+    while left:
+        gaps = [((path[:, None] - line) ** 2).sum(2) for line in left]
+        nearest = int(np.argmin([gap.min() for gap in gaps]))
+        here, there = np.unravel_index(int(gaps[nearest].argmin()), gaps[nearest].shape)
+        line = left.pop(nearest)
+        path = np.concatenate((path[: here + 1], line[there:], line[: there + 1], path[here:]))
+    return path[:CONTOUR_POINTS]
+
+
+def residual(buffer: Buffer, background: Background) -> np.ndarray:
+    """Return the residual of the last bin (y, x) [σ of its noise]."""
+    order = buffer.bin_order()
+    if not len(order):
+        return np.full(background.weight.shape, np.nan, np.float32)
+    return of_observed(buffer.bins[order[-1]] / np.float32(STEP), background)
+
+
+def of_observed(image: np.ndarray, background: Background) -> np.ndarray:
+    """Return an image (y, x), NaN at the pixels that are not observed, all of them before the background is known."""
+    return np.where(background.weight > 0, image, np.float32(np.nan))
+
+
+def elongation(boxes: np.ndarray) -> np.ndarray:
+    """Return how many times as long as wide each footprint (K, h, w) is, by its second moments; 1 of a disc."""
+    total = np.maximum(boxes.sum((1, 2), dtype=float), 1e-30)
+    y, x = (np.arange(side, dtype=float) for side in boxes.shape[1:])
+    rows, columns = boxes.sum(2, dtype=float), boxes.sum(1, dtype=float)
+    middle_y, middle_x = rows @ y / total, columns @ x / total
+    vertical = rows @ y**2 / total - middle_y**2 + PIXEL_VARIANCE
+    horizontal = columns @ x**2 / total - middle_x**2 + PIXEL_VARIANCE
+    mixed = (boxes @ x) @ y / total - middle_y * middle_x
+    half, root = (vertical + horizontal) / 2, np.hypot((vertical - horizontal) / 2, mixed)
+    return np.sqrt((half + root) / np.maximum(half - root, PIXEL_VARIANCE))
 
 
 def quality(cells: Components, seen: Seen) -> np.ndarray:
@@ -59,6 +133,10 @@ def quality(cells: Components, seen: Seen) -> np.ndarray:
         overlap_and_activity(cells)[0],
         motion_correlation(cells["motion"]),
         seen.probability(cells, np.arange(cells.count)),
+        cells["structural"],
+        elongation(cells["box"]),
+        cells["whole"],
+        cells["ratio"],
     ]
     return np.stack([np.asarray(column, float) for column in columns], 1)
 

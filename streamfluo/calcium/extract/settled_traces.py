@@ -13,6 +13,7 @@ from .activity import LEAST_F0, Deconvolution
 from .background import Background
 from .buffer import SCALE, Buffer
 from .components import POOLS, Components
+from .pieces import combined
 from .settled_rates import SettledRates
 
 DELAY = 20  # frames until pools no longer change: two transients at 25 Hz
@@ -39,6 +40,7 @@ class SettledTraces:
         raw = np.where(present, cells["history"][:, slot], 0.0)
         frame = buffer.frames[slot].reshape(-1)
         demix_known_background(frame, 1 / float(SCALE), cells.design(background), buffer.modes[slot], SWEEPS, raw)
+        raw = combined(cells, raw)
         deconvolution.append_late(cells, raw, present)
         place = self.count % POOLS
         self._index[place] = index
@@ -82,6 +84,17 @@ def is_bright(base: np.ndarray) -> np.ndarray:
     """Return whether F0 (K,) [σ] is far enough from 0 to divide by."""
     bright: np.ndarray = base >= LEAST_F0
     return bright
+
+
+def dark_doubts(base: np.ndarray) -> list[str]:
+    """Return what is said where F0 (K,) [σ] of some accepted components is too near 0 to divide by."""
+    dark = int((~is_bright(base)).sum())
+    if not dark:
+        return []
+    return [
+        f"ΔF/F (dff) is NaN for {dark} of {len(base)} components: their F0 is 0 within its noise; give the camera's "
+        "offset ([source] camera), or frames it was not subtracted from"
+    ]
 
 
 def delta_f_over_f(raw: np.ndarray, low: np.ndarray, resting: np.ndarray) -> np.ndarray:

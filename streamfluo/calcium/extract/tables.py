@@ -39,6 +39,11 @@ class Tables:
         """Add that from the next frame on a component's cell (its id) is that of another one."""
         self.add("merged", Table({"frame": [frame], "id": [component], "into": [into]}))
 
+    def add_piece(self, frame: int, component: int, into: int) -> None:
+        """Add that from the next frame on a component (its id) is a piece of another one: they carry one signal."""
+        self.add_event(frame, component, "merged", f"the same signal as {into}")
+        self.add_merged(frame, component, into)
+
     def give(self) -> dict[str, Table]:
         """Return the rows of each table since the last call."""
         tables = self._waiting()

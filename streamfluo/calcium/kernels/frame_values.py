@@ -26,15 +26,22 @@ def follow_frame(frame, design, estimate, deconvolution, following, out):  # typ
 
     frame: pixels (p,) in steps, their scale, products with the background modes (M,), and sweeps. Fields of `Design`
     and `Estimate`. deconvolution: fields of `Levels` and of `Pools`, λ in noise σ, and the least F0 to divide by [σ]:
-    below it ΔF/F is NaN.
+    below it ΔF/F is NaN. Of pieces of one signal `share` (K,) and the row of the whole, −1 of others: the whole has the
+    sum of its share and theirs. In one call, as each reads the components anew: as ten it took three times as long.
     """
     (pixels, scale, mode_products, sweeps), (activity, modes) = frame, estimate
     levels, pools, sparsity, least = deconvolution
-    bin_sum, bin_trace, history, slot, resting = following
+    (bin_sum, bin_trace, history, slot, resting), (share, wholes) = following
     _, _, _, baseline, low = levels
     demix_frame(pixels, scale, design, mode_products, sweeps, estimate)
-    now = np.empty((2, len(activity)))
-    deconvolve_samples(activity, np.ones(len(activity), np.bool_), levels, pools, sparsity, now)
+    now, given = np.empty((2, len(activity))), activity.copy()
+    for k in range(len(activity)):
+        if wholes[k] >= 0:
+            given[wholes[k]] = share[wholes[k]] * activity[wholes[k]]
+    for k in range(len(activity)):
+        if wholes[k] >= 0:
+            given[wholes[k]] += share[k] * activity[k]
+    deconvolve_samples(given, np.ones(len(activity), np.bool_), levels, pools, sparsity, now)
     energy, mode_overlap = design[1][0], design[2][0]
     for k in range(len(activity)):
         raw = activity[k]
@@ -45,5 +52,5 @@ def follow_frame(frame, design, estimate, deconvolution, following, out):  # typ
         base = resting[k] + low[k]
         for m in range(len(modes)):
             base += mode_overlap[k, m] * modes[m] / energy[k]
-        out[1, k] = raw - baseline[k]
-        out[3, k] = (raw - low[k]) / base if base >= least else np.nan
+        out[1, k] = given[k] - baseline[k]
+        out[3, k] = (given[k] - low[k]) / base if base >= least else np.nan

@@ -10,7 +10,7 @@ import numpy as np
 from ...core.errors import SessionError
 from ...core.loaded import RecordedStep
 from ...core.operator import Table
-from ..extract.components import ACCEPTED, REJECTED
+from ..extract.components import ACCEPTED, REJECTED, Components
 from ..extract.tables import Tables
 from ..extracted_components import ADDED, MEASURES, SAYS, ExtractedComponents
 
@@ -84,3 +84,11 @@ def tell_decisions(step: RecordedStep, tables: Tables) -> None:
         rows: Mapping[str, Any] = step.values.get(name, {})
         if len(rows.get("frame", ())):
             tables.add(name, Table(dict(rows)))
+
+
+def keep_marks(step: RecordedStep, cells: Components) -> None:
+    """Give components the marks of a structural channel that those of the same id had in the first run."""
+    measured = dict(zip(MEASURES, step.snapshot["quality_now"].T, strict=False))
+    if "structural" in measured:
+        _, now, then = np.intersect1d(cells["id"], measured["id"].astype(np.int64), return_indices=True)
+        cells["structural"][now] = measured["structural"][then]

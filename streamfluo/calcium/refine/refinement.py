@@ -18,7 +18,7 @@ from ..extract.params import DECAY_S, RISE_S, ExtractParams, interval_s_of, offs
 from ..extract.tables import Tables
 from ..time_constants import TimeConstants
 from .final_values import final_values
-from .first_run import first_components, first_free_id, tell_decisions
+from .first_run import first_components, first_free_id, keep_marks, tell_decisions
 from .looking_ahead import Course, LookingAhead, course_of, time_constants
 from .whole_extraction import WholeExtraction
 
@@ -154,6 +154,7 @@ def _refined(
     """
     (course, modes, index), cells, tables = found, extraction.cells, Tables()
     cells["birth"][:] = index[0]
+    keep_marks(recording.step, cells)
     tables.add("events", extraction.tables.give()["events"])
     tell_decisions(recording.step, tables)
     tables.add("quality", results.quality_table(cells, extraction.seen, int(index[-1])))
@@ -161,8 +162,10 @@ def _refined(
         "footprints": results.footprints(cells, extraction.background),
         "quality_now": results.quality(cells, extraction.seen),
         "contours": results.contours(cells, extraction.background), "next_id": np.array(cells.next_id),
-        "background": extraction.background_image(), "residual": extraction.residual(),
-        "detection": extraction.detection(),
+        "structural_contours": results.structural_contours(cells, extraction.background),
+        "background": extraction.background_image(),
+        "residual": results.residual(extraction.recent[0], extraction.background),
+        "detection": results.of_observed(extraction.detector.image(extraction.shape), extraction.background),
     }  # fmt: skip
     before, *held = counts
     accepted = int(cells["accepted"].sum())

@@ -18,8 +18,9 @@ Expected photons of frame t at pixel p of the tissue, before it moves:
 - Off by default: what real fields have. `neuropil_follows` adds Σ_q image_q(p) · n_q(t), smooth images around nodes
   5 neuron_sigma_px apart whose courses n_q are 60 % (of the variance) the activity of the cells around and 40 % smooth
   random courses of 1 s (`neuropil.FollowingNeuropil`); their sd is this part of a mean cell's. `processes` adds thin
-  lines with spikes of their own. `saturation` s makes calcium C / (1 + s · C / a_k). `bursts` of all spikes come in
-  bursts of 4 within 0.1 s. `z_drift` moves the focus by z(t), a smooth random course of 30 s with this sd: light of
+  lines with spikes of their own, `spines` small bodies beside these, likewise. `saturation` s makes calcium
+  C / (1 + s · C / a_k). `bursts` of all spikes come in bursts of 4 within 0.1 s. `z_drift` moves the focus by z(t), a
+  smooth random course of 30 s with this sd: light of
   cell k at depth d_k, standard normal, is exp(-((d_k - z)² - d_k²) / 2), at most 2, of what it was, at rest too.
   `line_motion_px` moves the lines of each frame along x by a smooth course of 8 lines. `size_spread` and `rings` make
   cells unequal (`tissue.draw_bodies`).
@@ -35,7 +36,9 @@ Expected photons of frame t at pixel p of the tissue, before it moves:
   interpolated between time points. `frame_rate_hz` is that of each plane. With `z_psf_um` slices show each other's
   cells (`calcium_scene`). `interleaved` slices are taken one after the other: all courses go on between them, slice n
   of z stands for n / z of the interval later, and its frames say so.
-- Structural channel (`channels` = 2): B(t) · (tissue + cells · label), which moves as the indicator does.
+- Structural channel (`channels` = 2): B(t) · (tissue + cells · label), which moves as the indicator does. `labelled` is
+  the fraction of cells that have a label at all; `green_in_red` adds so much of the indicator's light, `red_in_green`
+  so much of the label's to the indicator.
 """
 
 from __future__ import annotations
@@ -118,7 +121,12 @@ class CalciumSimulator:
     def _photons(self, index: int, plane: int) -> np.ndarray:
         """Expected photons (y, x) float32 of one frame."""
         p, (z, channel) = self.params, divmod(plane, self.params.channels)
-        field = self._scene.slices[z].structure.copy() if channel < p.channels - 1 else self._indicator(index, z)
+        is_label = channel < p.channels - 1
+        field = self._scene.slices[z].structure.copy() if is_label else self._indicator(index, z)
+        if is_label and p.green_in_red:
+            field += np.float32(p.green_in_red) * self._indicator(index, z)
+        if not is_label and p.channels > 1 and p.red_in_green:
+            field += np.float32(p.red_in_green) * self._scene.slices[z].structure
         field *= np.float32(self._bleaching(index))
         frame = view_field(field, p.shape, self._scene.pad_px, self._shift_px(index, z))
         if p.line_motion_px:
@@ -140,8 +148,8 @@ class CalciumSimulator:
             field += here.neuropil_map * np.float32(activity.neuropil[t])
         if p.neuropil_follows:
             field += scene.following.image(activity.following[t])
-        if p.processes:
-            own = slice(z * p.processes, (z + 1) * p.processes)
+        if p.lines:
+            own = slice(z * p.lines, (z + 1) * p.lines)
             field += here.processes.dot(activity.processes[t, own]).reshape(scene.field)
         return field
 
@@ -171,7 +179,7 @@ class CalciumSimulator:
         return np.clip(self.params.line_motion_px * unit * course, -30, 30)
 
     def _new_timeline(self) -> Timeline[Activity]:
-        cells, lines = len(self._scene.position_px), self.params.processes * self.params.z
+        cells, lines = len(self._scene.position_px), self.params.lines * self.params.z
         window = self._burst_frames - 1
         nodes = self._scene.following.nodes if self.params.neuropil_follows else 0
         shapes = ((cells, 2), (2, 2), (1, 2), (cells, window), (lines, 2), (nodes, 2), (1, 2))
@@ -226,7 +234,7 @@ class CalciumSimulator:
         motion, motion_state = smooth_course(white[:2], _MOTION_S * self._rate_hz, motion_state)
         course, neuropil_state = smooth_course(white[2:], _NEUROPIL_S * self._rate_hz, neuropil_state)
         lines, nodes, focus = np.zeros((0, CHUNK_FRAMES)), np.zeros((0, CHUNK_FRAMES)), np.zeros((1, CHUNK_FRAMES))
-        if p.processes:
+        if p.lines:
             rates = self._scene.process_rate_hz[:, None] / self._rate_hz
             fired = generator(p.seed, _PROCESS_SPIKES, k).poisson(rates, (len(rates), CHUNK_FRAMES))
             lines, lines_state = self._respond(fired, self._scene.process_amplitude, lines_state)
@@ -259,7 +267,8 @@ class CalciumSimulator:
         model per frame, g_rise 0 for AR(1) · `shift_px` (T, 2) how far the tissue moved, (dy, dx) · `background`
         (y, x) photons at rest · `neuropil_map` (y, x) photons and `neuropil` (T,) · `bleaching` (T,) light left ·
         `photons`, `read_noise_e`, `gain_e_per_adu`, `offset_adu`, `seed`. Of what is off by default: `P_data`,
-        `P_indices`, `P_indptr`, `P_shape` the processes and `P_C` (P, T) their light in photons · `focus` (T,) and
+        `P_indices`, `P_indptr`, `P_shape` the processes, spines behind them, and `P_C` (P, T) their light in photons ·
+        `focus` (T,) and
         `depth` (K,) · `line_shift_px` (T, y) · of an animal `animal_cell` (K,), the number of each cell on all days,
         and `day_turn_deg`, `day_shift_px` (2,), how the day's field lies in the animal's.
 
@@ -267,9 +276,10 @@ class CalciumSimulator:
         below slice 0. What is of a plane stands under its name, `green/0/A_data`: A, `background`, `neuropil_map`,
         P, `P_C`, and of the n cells that it shows `cell` (n,), their row in C, `position_px` (n, 2) and `section` (n,),
         the peak of what it shows; of `red/0` A, `cell`, `position_px`, `section`, `background` with the cells, and
-        `label` (n,), their light in units of the tissue's. Interleaved slices have `C_of_slices` (z, K, T), the calcium
-        when each is taken, of which `C` is the first. With motion in lines, or interleaved, each plane has `shift_px`,
-        and with the former `line_shift_px`, of its own, and the common `shift_px` is that of slice 0.
+        `label` (n,), their light in units of the tissue's, 0 where there is none. Interleaved slices have `C_of_slices`
+        (z, K, T), the calcium when each is taken, of which `C` is the first. With motion in lines, or interleaved, each
+        plane has `shift_px`, and with the former `line_shift_px`, of its own, and the common `shift_px` is that of
+        slice 0.
         """
         count, p, scene = len(self._scene.position_px), self.params, self._scene
         truth = self._courses(frames) | {
@@ -356,9 +366,9 @@ class CalciumSimulator:
             "neuropil_map": scene.inside(here.neuropil_map).copy(),
         }
         every, first = self._moments, z if self._moments > 1 else 0
-        chunks = list(self._new_timeline().chunks(frames * every)) if p.processes or p.z_drift else []
-        if p.processes:
-            own = slice(z * p.processes, (z + 1) * p.processes)
+        chunks = list(self._new_timeline().chunks(frames * every)) if p.lines or p.z_drift else []
+        if p.lines:
+            own = slice(z * p.lines, (z + 1) * p.lines)
             truth |= self._columns("P", here.processes)
             truth["P_C"] = np.concatenate([chunk.processes[:, own] for chunk in chunks])[first::every][:frames].T
         if p.z_drift:

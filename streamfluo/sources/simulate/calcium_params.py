@@ -30,6 +30,7 @@ class CalciumParams(CameraParams, frozen=True, kw_only=True):
         float, Meta(ge=0, le=10, description="sd of neuropil that follows the cells around it, relative to a cell's")
     ] = 0.0
     processes: Annotated[Count, Meta(description="thin processes that cross the field, active like cells")] = 0
+    spines: Annotated[Count, Meta(description="small bodies beside processes, each with an activity of its own")] = 0
     saturation: Annotated[
         float, Meta(ge=0, le=10, description="of the indicator: response to n spikes n / (1 + saturation n)")
     ] = 0.0
@@ -42,6 +43,16 @@ class CalciumParams(CameraParams, frozen=True, kw_only=True):
     channels: Annotated[
         int, Meta(ge=1, le=2, description="2: red, a label of the cells that stays, beside green, the indicator")
     ] = 1
+    labelled: Annotated[float, Meta(ge=0, le=1, description="fraction of the cells that the red channel labels")] = 1.0
+    label: Annotated[float, Meta(ge=0, le=100, description="mean light of a label, in units of its tissue's mean")] = (
+        2.0
+    )
+    green_in_red: Annotated[
+        float, Meta(ge=0, le=2, description="part of the indicator's light that the red channel shows")
+    ] = 0.0
+    red_in_green: Annotated[
+        float, Meta(ge=0, le=2, description="part of the label's light that the green channel shows")
+    ] = 0.0
     z: Annotated[int, Meta(ge=1, le=32, description="slices of a volume")] = 1
     z_step_um: Annotated[float, Meta(gt=0, le=1e3, description="depth between slices [µm]")] = 12.0
     z_psf_um: Annotated[
@@ -59,14 +70,21 @@ class CalciumParams(CameraParams, frozen=True, kw_only=True):
     day_brightness: Annotated[float, Meta(ge=0, le=2, description="sd of the logarithm of a cell's change")] = 0.3
 
     added: ClassVar[tuple[str, ...]] = (
-        "channels", "z", "z_step_um", "z_psf_um", "interleaved", "animal", "day_common", "day_turn_deg",
-        "day_shift_px", "day_warp_px", "day_brightness",
+        "spines", "channels", "labelled", "label", "green_in_red", "red_in_green", "z", "z_step_um", "z_psf_um",
+        "interleaved", "animal", "day_common", "day_turn_deg", "day_shift_px", "day_warp_px", "day_brightness",
     )  # fmt: skip
+
+    @property
+    def lines(self) -> int:
+        """Processes and spines of a slice: what has its own activity beside the cells."""
+        return self.processes + self.spines
 
     def __post_init__(self) -> None:
         if self.z > 1 and self.z_drift:
             raise ValueError(f"z_drift is of one slice, found z {self.z}; leave one of them out")
         if self.animal is not None and (self.z > 1 or self.channels > 1 or self.processes):
             raise ValueError("animal is of one slice and one channel without processes; leave animal out")
+        if self.spines and not self.processes:
+            raise ValueError(f"spines are beside processes, found {self.spines} of them and none; set processes")
         if self.rise_s >= self.decay_s:
             raise ValueError(f"rise_s must be shorter than decay_s, found {self.rise_s} and {self.decay_s}")

@@ -18,13 +18,14 @@ from scipy import sparse
 from ...core.plane import Plane
 from .calcium_params import CalciumParams
 from .camera import generator
-from .neuropil import FollowingNeuropil, draw_processes
+from .neuropil import FollowingNeuropil, draw_processes, draw_spines
 from .tissue import SECTION_REACH_SIGMA, draw_bodies, draw_footprints, draw_tissue, scatter_neurons
 
-_TISSUE, _BODIES, _PROCESSES, _FOCUS, _LABEL = 0, 4, 5, 8, 11  # streams of random numbers; calcium.py has the others
+_TISSUE, _BODIES, _PROCESSES = 0, 4, 5  # streams of random numbers; calcium.py has the others
+_FOCUS, _LABEL, _SPINES = 8, 11, 12
 PX_PER_NEURON = 40  # in units of neuron_sigma_px²: 410 neurons in 512 × 512 at 4 px
 _PSF_REACH = 1.5  # σ of the PSF that cells are scattered further up and down
-_LABELLED, _UNLABELLED = 2.0, 0.3  # mean light of cells and of tissue in the structural channel, in units of tissue
+_UNLABELLED = 0.3  # mean light of tissue in the structural channel, in units of tissue
 
 
 class Slice(NamedTuple):
@@ -63,7 +64,8 @@ class Scene:
         self.rate_hz = p.spike_rate_hz * rng.lognormal(-(0.5**2) / 2, 0.5, count)
         self.amplitude = p.signal * p.photons * rng.lognormal(-(0.3**2) / 2, 0.3, count)
         self.rest = p.rest * rng.lognormal(-(0.4**2) / 2, 0.4, count)
-        self.label = _LABELLED * generator(p.seed, _LABEL).lognormal(-(0.4**2) / 2, 0.4, count)
+        self.label = p.label * generator(p.seed, _LABEL).lognormal(-(0.4**2) / 2, 0.4, count)
+        self.label[generator(p.seed, _LABEL, 1).random(count) >= p.labelled] = 0
         lines = self._draw_processes(p)
         self.slices = [
             self._slice(p, footprints, images, rng) for footprints, images in zip(sections, lines, strict=True)
@@ -93,9 +95,16 @@ class Scene:
         images, rates_hz, amplitudes = [], [], []
         for n in range(p.z):
             rng = generator(p.seed, _PROCESSES, n)
-            images.append(draw_processes(p.processes, p.shape, self.pad_px, p.neuron_sigma_px, rng))
+            lines = draw_processes(p.processes, p.shape, self.pad_px, p.neuron_sigma_px, rng)
             rates_hz.append(p.spike_rate_hz * rng.lognormal(-(0.5**2) / 2, 0.5, p.processes))
             amplitudes.append(p.signal * p.photons * rng.lognormal(-(0.3**2) / 2, 0.3, p.processes))
+            if p.spines:
+                rng = generator(p.seed, _SPINES, n)
+                spines = draw_spines(p.spines, lines, self.field, self.pad_px, p.neuron_sigma_px, rng)
+                lines = sparse.csc_array(sparse.hstack([lines, spines]))
+                rates_hz.append(p.spike_rate_hz * rng.lognormal(-(0.5**2) / 2, 0.5, p.spines))
+                amplitudes.append(p.signal * p.photons * rng.lognormal(-(0.3**2) / 2, 0.3, p.spines))
+            images.append(lines)
         self.process_rate_hz, self.process_amplitude = np.concatenate(rates_hz), np.concatenate(amplitudes)
         return images
 

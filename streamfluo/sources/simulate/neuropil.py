@@ -78,3 +78,31 @@ def draw_processes(
     if not columns:
         return sparse.csc_array((field[0] * field[1], 0), dtype=np.float32)
     return sparse.csc_array(sparse.hstack(columns))
+
+
+def draw_spines(
+    count: int, lines: sparse.csc_array, field: tuple[int, int], pad_px: int, sigma_px: float, rng: np.random.Generator
+) -> sparse.csc_array:
+    """Return small bodies beside lines (pixels of the padded field, n) as columns, each with its peak at 1.
+
+    Each is a Gaussian of 0.4 `sigma_px`, its centre one `sigma_px` beside a bright pixel of some line that is seen.
+    """
+    y, x = np.mgrid[: field[0], : field[1]]
+    seen = np.zeros(field, bool)
+    seen[pad_px:-pad_px, pad_px:-pad_px] = True
+    columns = []
+    for _ in range(count):
+        line = lines[:, [int(rng.integers(lines.shape[1]))]].toarray().reshape(field)
+        bright = np.argwhere((line > 0.5) & seen)
+        if not len(bright):  # a line that hardly crosses the field
+            bright = np.argwhere(seen)
+        at = bright[rng.integers(len(bright))] + sigma_px * np.array(_direction(rng))
+        image = np.exp(-((y - at[0]) ** 2 + (x - at[1]) ** 2) / (2 * (0.4 * sigma_px) ** 2))
+        image[image < 0.05] = 0
+        columns.append(sparse.csc_array(image.reshape(-1, 1), dtype=np.float32))
+    return sparse.csc_array(sparse.hstack(columns))
+
+
+def _direction(rng: np.random.Generator) -> tuple[float, float]:
+    angle = rng.uniform(0, 2 * np.pi)
+    return float(np.sin(angle)), float(np.cos(angle))
