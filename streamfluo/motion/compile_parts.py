@@ -9,9 +9,11 @@ import numpy as np
 from ..core.spec import Spec
 from ..pixels.kernels.seen import seen_window
 from .banded import correlation
+from .kernels.agreement import Evidence
 from .kernels.gauss_newton import Frame, read_only
 from .kernels.highpass import box_radius_px, high_pass
 from .kernels.shifting import CorrectedFrame, fraction_from
+from .measurement import Measurement
 from .params import MotionParams, both_axes, known_shifts, patch_grid, saturation_adu
 from .patches import PatchGrid
 from .search import CoarseSearch
@@ -23,13 +25,12 @@ def compile_measuring(params: MotionParams, spec: Spec) -> None:
     """Compile what measures the shift of a frame, and of the template against its anchor."""
     grid, scratch = _grid_and_template(params, spec)
     for pixels in _registered(params, spec):
-        frame = Frame(pixels, seen_window(pixels))
-        scratch.misfit(frame, scratch.measure(frame, np.zeros((*grid.shape, 2))))
+        scratch.measure(Frame(pixels, seen_window(pixels)), np.zeros((*grid.shape, 2)))
     ShiftFilter()
 
 
 def compile_correcting(params: MotionParams, spec: Spec) -> None:
-    """Compile what shifts frames back, averages them in the template, and searches for those that are far off."""
+    """Compile what shifts frames back, averages them in the template, and looks at those that fit badly."""
     grid, scratch = _grid_and_template(params, spec)
     patches_px, corrected = np.zeros((*grid.shape, 2)), np.zeros(spec.shape, np.float32)
     raw, registered = _frame(spec.shape, spec.dtype), _registered(params, spec)
@@ -37,6 +38,9 @@ def compile_correcting(params: MotionParams, spec: Spec) -> None:
     scratch.begin(registered[0], raw)
     for pixels in (raw, *registered):
         grid.resample(Frame(pixels, seen_window(pixels)), patches_px, corrected)
+    nothing = Measurement(patches_px, 1.0, 0.0, Evidence(1.0, 1.0, 0.0, 1.0, 0.0), scratch.own_light)
+    for pixels in registered:
+        scratch.misfit(Frame(pixels, seen_window(pixels)), nothing)
     correlation(corrected, scratch.image, seen, ROW_STRIDE)
     scratch.update(CorrectedFrame(corrected, corrected, seen, scratch.own_light), 1.0, False)()
     search = CoarseSearch(spec.shape, both_axes(params.max_shift_px))
