@@ -86,7 +86,7 @@ def field(name: str, seed: int, args: argparse.Namespace, folder: Path) -> None:
     tiff, first = folder / f"{name}-{seed}.tif", folder / f"{name}-{seed}"
     tifffile.imwrite(tiff, pixels, photometric="minisblack")
     sigma = fields.FIELDS[name].get("neuron_sigma_px", fields.SIGMA_PX)
-    text = fields.STILL.format(sigma=sigma, background="ring")
+    text = fields.STILL.format(sigma=sigma, background="ring", accept="rule")
     if "motion_px" in fields.FIELDS[name]:
         text = fields.MOVING.format() + text
     config = parse_config(f"[source]\ninterval_s = {1 / fields.RATE_HZ}\n{text}")
