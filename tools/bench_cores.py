@@ -79,8 +79,8 @@ def built(text: str, movie: np.ndarray, threads: int) -> Chain:
 class Runner:
     """One chain, and what it made so far, as a digest."""
 
-    def __init__(self, text: str, movie: np.ndarray, threads: int) -> None:
-        self.chain, self._movie, self._told = built(text, movie, threads), movie, hashlib.sha256()
+    def __init__(self, chain: Chain, movie: np.ndarray) -> None:
+        self.chain, self._movie, self._told = chain, movie, hashlib.sha256()
         self.reads = [step.id for step in self.chain.steps if not step.lives_on_frames]
 
     def take(self, first: int, stop: int, size: int) -> tuple[float, float]:
@@ -119,7 +119,7 @@ class Runner:
 def measure(name: str, text: str, movie: np.ndarray, counts: list[int], cut: tuple[int, int, int]) -> None:
     """Print what a chain takes; cut: frames before the first round, frames a round, frames a block."""
     settle, frames, size = cut
-    runners = [Runner(text, movie, threads) for threads in counts]
+    runners = [Runner(built(text, movie, threads), movie) for threads in counts]
     for runner in runners:
         runner.take(0, settle, min(GRID_FRAMES, settle))
     rounds = (len(movie) - settle) // frames

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 from bench import SPEC
-from bench_cores import SOFI, Runner, wandering
+from bench_cores import SOFI, Runner, built, wandering
 from bench_speed import frame_by_frame
 
 from streamfluo import Block, Camera, Spec, create
@@ -81,7 +81,7 @@ def with_cores() -> Growth:
     """`motion` and `sofi` of order 4 on 2048 × 2048: the clock of one thread over that of several."""
     threads = tuple(sorted({1, 2, os.cpu_count() or 1}))
     movie = wandering(2048, 4 * GRID_FRAMES, SEED)
-    runners = [Runner(SOFI, movie, count) for count in threads]
+    runners = [Runner(built(SOFI, movie, count), movie) for count in threads]
     took = [
         [runner.take(first, first + GRID_FRAMES, GRID_FRAMES)[0] for runner in runners]
         for first in range(0, len(movie), GRID_FRAMES)

@@ -2,7 +2,7 @@
 
     python tools/bench_voltage.py --snr 2 3 4 5 6 8 --seeds 1 2     F1 by SNR
     python tools/bench_voltage.py --others --seeds 1                other spikes, rates, bleaching, blood, background
-    python tools/bench_voltage.py --cost                            100 cells of 512 × 128
+    python tools/bench_voltage.py --cost                            100 cells of 512 × 128, alone and behind motion
 
 SNR is `sim:voltage`'s: the peak of one spike in one frame over the noise σ of the optimal trace, from shot and read
 noise alone, at frame 0. Found spikes count if they are at most 2 frames from a true one, each once. `ideal` is a filter
@@ -16,13 +16,18 @@ and beside electrodes. Its program is not run here: it goes over the whole movie
 import argparse
 import time
 from collections.abc import Mapping
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
+from bench_cores import Runner
 from scipy.linalg import solve_toeplitz
 
 from streamfluo import Block, create
+from streamfluo.core.grid import GRID_FRAMES
 from streamfluo.core.params import build_params
+from streamfluo.engine.chain import Chain
+from streamfluo.engine.config import parse_config
 from streamfluo.sources.simulate.voltage import VoltageParams, VoltageSimulator
 
 LEARNED_S, TOLERANCE = 4.0, 2
@@ -159,6 +164,21 @@ def cost(seconds: float) -> None:
             f"blocks of {size:2d}: {late.mean():.0f} µs a frame, p99 {np.percentile(late, 99):.0f}; "
             f"{late.mean() / 100:.1f} µs a cell and frame, {1e6 / late.mean():.0f} frames/s"
         )
+    for threads in (1, 2):
+        print(f"behind motion, {threads} threads: {behind_motion(simulator, masks, threads):.0f} frames/s by the clock")
+
+
+def behind_motion(simulator: VoltageSimulator, masks: np.ndarray, threads: int) -> float:
+    """Frames a second of `motion` and the step, in blocks of 32, the first 512 frames left out."""
+    movie = simulator.render(0, 2048)
+    with TemporaryDirectory() as folder:
+        np.save(f"{folder}/masks.npy", masks)
+        steps = f'[[step]]\nkind = "motion"\n[[step]]\nkind = "voltage"\nparams = {{ masks = "{folder}/masks.npy" }}\n'
+        chain = Chain(parse_config(f"[chain]\nthreads = {threads}\n{steps}"), simulator.spec)
+    runner = Runner(chain, movie)
+    runner.take(0, 512, GRID_FRAMES)
+    took_s, _ = runner.take(512, len(movie), GRID_FRAMES)
+    return (len(movie) - 512) / took_s
 
 
 def main() -> None:
