@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -61,9 +62,10 @@ def parts_of(task: Task, count: int, folder: str) -> list[PartTask]:
         _require_merging(config, Chain(config, with_overrides(config, source.spec)))
         if source.series.frames is None or source.spec.planes:
             raise SourceError(f"{task.recording.uri}: only what has an end, and one plane, is taken in parts")
-        total = source.series.frames
-    each = max(GRID_FRAMES, -(-total // count // GRID_FRAMES) * GRID_FRAMES)
-    return [PartTask(task, first, min(first + each, total), folder) for first in range(0, total, each)]
+        begin, total = _first_index(source), source.series.frames
+    each, stop = max(GRID_FRAMES, -(-total // count // GRID_FRAMES) * GRID_FRAMES), begin + total
+    cuts = [begin, *range(begin // GRID_FRAMES * GRID_FRAMES + each, stop, each), stop]
+    return [PartTask(task, first, until, folder) for first, until in pairwise(cuts)]
 
 
 def process_part(part: PartTask) -> Part:
@@ -132,6 +134,12 @@ def _steps(part: PartTask) -> Mapping[str, Mapping[str, Any]]:
     if checkpoint is None:
         raise SourceError(f"{part.state}: what a worker left of frames {part.first} to {part.stop - 1} cannot be read")
     return checkpoint.steps
+
+
+def _first_index(source: Source) -> int:
+    """The index that a recording begins with: not 0 of frames that were selected of a session, which keep theirs."""
+    item = next(iter(source.blocks(1)), None)
+    return 0 if item is None else item.first if isinstance(item, Gap) else item.index
 
 
 def _until(source: Source, stop: int) -> Iterator[Block | Gap]:
