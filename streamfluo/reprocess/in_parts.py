@@ -16,7 +16,7 @@ from ..core.block import Block
 from ..core.errors import ConfigError, SourceError
 from ..core.grid import GRID_FRAMES
 from ..core.operator import Mergeable
-from ..core.source import Gap, Source
+from ..core.source import Gap, Source, first_index
 from ..core.step_values import StepValues
 from ..engine.chain import Chain
 from ..engine.config import Config, with_overrides
@@ -62,7 +62,7 @@ def parts_of(task: Task, count: int, folder: str) -> list[PartTask]:
         _require_merging(config, Chain(config, with_overrides(config, source.spec)))
         if source.series.frames is None or source.spec.planes:
             raise SourceError(f"{task.recording.uri}: only what has an end, and one plane, is taken in parts")
-        begin, total = _first_index(source), source.series.frames
+        begin, total = first_index(source), source.series.frames
     each, stop = max(GRID_FRAMES, -(-total // count // GRID_FRAMES) * GRID_FRAMES), begin + total
     cuts = [begin, *range(begin // GRID_FRAMES * GRID_FRAMES + each, stop, each), stop]
     return [PartTask(task, first, until, folder) for first, until in pairwise(cuts)]
@@ -134,12 +134,6 @@ def _steps(part: PartTask) -> Mapping[str, Mapping[str, Any]]:
     if checkpoint is None:
         raise SourceError(f"{part.state}: what a worker left of frames {part.first} to {part.stop - 1} cannot be read")
     return checkpoint.steps
-
-
-def _first_index(source: Source) -> int:
-    """The index that a recording begins with: not 0 of frames that were selected of a session, which keep theirs."""
-    item = next(iter(source.blocks(1)), None)
-    return 0 if item is None else item.first if isinstance(item, Gap) else item.index
 
 
 def _until(source: Source, stop: int) -> Iterator[Block | Gap]:
