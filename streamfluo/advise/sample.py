@@ -9,7 +9,7 @@ from itertools import pairwise
 import numpy as np
 
 from ..core.block import Block
-from ..core.source import Source
+from ..core.source import Source, first_index
 from ..core.spec import Spec
 
 MAX_FRAMES, MAX_RUNS = 1600, 4
@@ -71,8 +71,9 @@ def take_sample(source: Source) -> Sample:
         )
     )
     pixels, index = [], []
-    for first, count in _runs(source.series.frames, frames):
-        if first:
+    begin = first_index(source) if source.series.frames and source.seekable else 0
+    for first, count in _runs(source.series.frames, begin, frames):
+        if first > begin:
             source.seek(first)
         for block in _of_plane(source, plane, first, count):
             pixels.append(block.pixels[:, rows, columns].copy())
@@ -92,13 +93,13 @@ def _middle(side: int) -> slice:
     return slice(start, min(side, start + MAX_SIDE_PX))
 
 
-def _runs(total: int | None, frames: int) -> list[tuple[int, int]]:
+def _runs(total: int | None, begin: int, frames: int) -> list[tuple[int, int]]:
     """First frame and length of each run: the whole recording if it is short, else its beginning, middle and end."""
     if total is None or total <= frames:
-        return [(0, frames if total is None else total)]
+        return [(begin, frames if total is None else total)]
     runs = min(MAX_RUNS, max(1, total // frames * 2))
     length = frames // runs
-    return [(round(n * (total - length) / max(runs - 1, 1)), length) for n in range(runs)]
+    return [(begin + round(n * (total - length) / max(runs - 1, 1)), length) for n in range(runs)]
 
 
 def _of_plane(source: Source, plane: str, first: int, count: int) -> Iterator[Block]:

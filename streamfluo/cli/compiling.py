@@ -146,7 +146,8 @@ class _Missing:
         if self._compiling is not None and not self._compiling[1].over:
             course = self._compiling[0]
             course.all_of_it()
-            console.print(f"frames come; beside them: {course}", soft_wrap=True)
+            if course.left_s():  # all is compiled where nothing is, and the processes about to end
+                console.print(f"frames come; beside them: {course}", soft_wrap=True)
 
 
 def begin(jobs: Sequence[Job], show: Callable[[str], None], beside: bool = False) -> tuple[Course, Compiling]:

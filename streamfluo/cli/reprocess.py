@@ -59,7 +59,8 @@ def reprocess(
             progress.advance(bar)
             if outcome.became == "failed":
                 failed.append(outcome)
-                console.print(f"failed: {outcome.uri}: {outcome.why}", soft_wrap=True)
+                named = "" if outcome.why.startswith(f"{outcome.uri}: ") else f"{outcome.uri}: "
+                console.print(f"failed: {named}{outcome.why}", soft_wrap=True)
             elif outcome.why:
                 console.print(f"{outcome.name}: muted: {outcome.why}", soft_wrap=True)
     table = Table("recordings", "done", "there already", "failed", box=None)

@@ -119,3 +119,16 @@ class Source(ABC):
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def first_index(source: Source) -> int:
+    """Return the index that a seekable source begins with, by its first frame; that is the next one again.
+
+    Frames that are selected of a session keep the indices they were recorded with; others begin at 0.
+    """
+    item = next(iter(source.blocks(1)), None)
+    if item is None:
+        return 0
+    first = item.first if isinstance(item, Gap) else item.index
+    source.seek(first)
+    return first

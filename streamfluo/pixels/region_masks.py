@@ -9,6 +9,8 @@ import scipy.ndimage as ndi
 
 from ..core.errors import ConfigError
 
+LEAST_TOUCHING = 100  # pairs of pixels, to tell labels from a picture by
+
 
 def region_masks(value: Any, shape: tuple[int, int], where: str = "regions") -> np.ndarray:
     """Return regions as masks (n, y, x) bool.
@@ -29,6 +31,26 @@ def region_masks(value: Any, shape: tuple[int, int], where: str = "regions") -> 
     return masks
 
 
+def masks_of_labels(labels: np.ndarray, where: str) -> np.ndarray:
+    """Return the masks (n, y, x) bool of a labelled image (y, x), whose background is 0.
+
+    Raises ConfigError, which begins with `where`, for a picture: it would have a mask for each of its brightnesses, of
+    512 × 512 floats 64 GiB of masks. Of labels most pixels that touch have the same one.
+    """
+    pairs = [
+        (one[(one != 0) & (other != 0)], other[(one != 0) & (other != 0)])
+        for one, other in ((labels[1:], labels[:-1]), (labels[:, 1:], labels[:, :-1]))
+    ]
+    touching, same = sum(len(one) for one, _ in pairs), sum(int((one == other).sum()) for one, other in pairs)
+    found = np.unique(labels[labels != 0])
+    if touching >= LEAST_TOUCHING and same < touching / 2:
+        raise ConfigError(
+            f"{where}: this is no labelled image, which has one number for all pixels of a cell and 0 elsewhere: found "
+            f"{len(found)} numbers of which {same} of {touching} pixels that touch are the same; is it a picture?"
+        )
+    return np.array([labels == label for label in found], bool).reshape(-1, *labels.shape)
+
+
 def _of_array(array: np.ndarray, shape: tuple[int, int], where: str) -> np.ndarray:
     if array.dtype.kind == "U" and not array.ndim:  # of a file that is there, its content has come in place of its name
         raise ConfigError(f"{where}: masks: no .npy file {str(array)!r}")
@@ -37,7 +59,7 @@ def _of_array(array: np.ndarray, shape: tuple[int, int], where: str) -> np.ndarr
     if array.ndim == 3 and array.shape[1:] == shape:
         return array > array.max((1, 2), keepdims=True) / 5
     if array.shape == shape:
-        return np.array([array == label for label in np.unique(array) if label]).reshape(-1, *shape)
+        return masks_of_labels(array, where)
     raise ConfigError(f"{where}: masks (n, y, x) or a labelled image (y, x) of {shape}, found {array.shape}")
 
 

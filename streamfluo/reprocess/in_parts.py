@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,7 +16,7 @@ from ..core.block import Block
 from ..core.errors import ConfigError, SourceError
 from ..core.grid import GRID_FRAMES
 from ..core.operator import Mergeable
-from ..core.source import Gap, Source
+from ..core.source import Gap, Source, first_index
 from ..core.step_values import StepValues
 from ..engine.chain import Chain
 from ..engine.config import Config, with_overrides
@@ -61,9 +62,10 @@ def parts_of(task: Task, count: int, folder: str) -> list[PartTask]:
         _require_merging(config, Chain(config, with_overrides(config, source.spec)))
         if source.series.frames is None or source.spec.planes:
             raise SourceError(f"{task.recording.uri}: only what has an end, and one plane, is taken in parts")
-        total = source.series.frames
-    each = max(GRID_FRAMES, -(-total // count // GRID_FRAMES) * GRID_FRAMES)
-    return [PartTask(task, first, min(first + each, total), folder) for first in range(0, total, each)]
+        begin, total = first_index(source), source.series.frames
+    each, stop = max(GRID_FRAMES, -(-total // count // GRID_FRAMES) * GRID_FRAMES), begin + total
+    cuts = [begin, *range(begin // GRID_FRAMES * GRID_FRAMES + each, stop, each), stop]
+    return [PartTask(task, first, until, folder) for first, until in pairwise(cuts)]
 
 
 def process_part(part: PartTask) -> Part:

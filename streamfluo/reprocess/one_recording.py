@@ -89,6 +89,8 @@ def _run(task: Task, began: float) -> Outcome:
     with open_source(recording.uri, planes=bool(named_planes(config.steps))) as source:
         if not source.seekable:
             raise SourceError(f"{recording.uri}: a stream goes by once; record it, and reprocess the session")
+        if source.series.frames is None:
+            raise SourceError(f"{recording.uri}: has no end; select frames, as in ?frames=1000")
         begun = begun_before(task, config, source)
         if begun == "finished":
             return there(task)

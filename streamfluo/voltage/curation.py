@@ -83,10 +83,13 @@ class Curation:
 
             return Decided(decision, remove, f"decision {decision.number}: remove {spelled(decision.ids)}")
         drawn = region_masks([list(map(list, polygon)) for polygon in decision.polygons], masks.shape[1:], where)
-        for mask in drawn:
+        for n, mask in enumerate(drawn):
             for k in self.shown:
-                if (mask & masks[k]).sum() > SAME * (mask | masks[k]).sum():
+                if _are_one(mask, masks[k]):
                     raise ConfigError(f"{where}: what was drawn is cell {self.ids[k]}, which is followed already")
+            for other in range(n):
+                if _are_one(mask, drawn[other]):
+                    raise ConfigError(f"{where}: polygons {other} and {n} are one cell, drawn twice; draw it once")
         first = self._next_id
 
         def make() -> None:
@@ -185,3 +188,7 @@ class Curation:
         self.ids, self.drawn, self.removed, self._log = ids.copy(), drawn.copy(), removed.copy(), log.copy()
         self._next_id = next_id
         self._rows = list(zip(*(column.tolist() for column in told), strict=True))
+
+
+def _are_one(mask: np.ndarray, other: np.ndarray) -> bool:
+    return bool((mask & other).sum() > SAME * (mask | other).sum())

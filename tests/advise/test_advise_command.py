@@ -7,9 +7,12 @@ import pytest
 from typer.testing import CliRunner
 
 from streamfluo import StreamfluoError, open_session, open_source, simulate
+from streamfluo.advise import sample
 from streamfluo.advise.advise import advise
 from streamfluo.cli.cli import app
 from streamfluo.core.errors import ConfigError, SourceError
+from streamfluo.engine.config import parse_config
+from streamfluo.engine.engine import Engine
 
 CELLS = "sim:calcium?shape=96x96&frames=300&neuron_sigma_px=3&motion_px=0.7&seed=61"
 
@@ -136,8 +139,6 @@ def test_a_stream_that_goes_by_is_refused():
 
 
 def test_a_long_recording_is_looked_at_in_runs(monkeypatch):
-    from streamfluo.advise import sample
-
     monkeypatch.setattr(sample, "MAX_FRAMES", 80)
     with open_source("sim:calcium?shape=64x300&frames=1000&seed=68") as source:
         taken = sample.take_sample(source)
@@ -145,6 +146,18 @@ def test_a_long_recording_is_looked_at_in_runs(monkeypatch):
     assert [int(taken.index[run.start]) for run in taken.runs] == [0, 327, 653, 980]
     assert taken.pixels.shape == (80, 64, 256)
     np.testing.assert_array_equal(taken.pixels[60], frames.pixels[0, :, 22:278])
+
+
+@pytest.mark.parametrize("most", [28, 1000])
+def test_frames_selected_of_a_session_are_looked_at(tmp_path, monkeypatch, most):
+    monkeypatch.setattr(sample, "MAX_FRAMES", most)
+    with open_source("sim:calcium?shape=32x40&frames=200&seed=68") as source:
+        engine = Engine(source, parse_config("[record]\nraw = true\n"), tmp_path / "S")
+        engine.start()
+        engine.wait()
+    with open_source(f"{tmp_path / 'S'}?frames=100:180") as source:
+        taken = sample.take_sample(source)
+    assert (taken.index[0], taken.index[-1], len(taken.index)) == (100, 179, min(most, 80))
 
 
 def iter_from(source, index):

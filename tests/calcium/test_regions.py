@@ -122,6 +122,8 @@ def test_a_config_draws_them_and_a_trigger_takes_them():
         (np.zeros((3, 4)), "masks (n, y, x) or a labelled image (y, x) of (40, 50), found (3, 4)"),
         (np.ones((1, 40, 50)), "around region 0 every pixel belongs to another"),
         ("masks", "masks: no .npy file 'masks'"),
+        (np.random.default_rng(0).poisson(900, (40, 50)), "this is no labelled image"),
+        (np.random.default_rng(0).normal(900, 9, (40, 50)), "is it a picture?"),
         (np.array([["a"]]), "masks are finite numbers, found <U1"),
     ],
 )

@@ -183,11 +183,19 @@ def test_bleed_through_is_the_part_that_cells_have_in_common():
         ("red.npy", "cannot be read"),
         ("red", "no session folder and no .npy file 'red'"),
         (np.zeros((2, 9, 9), bool), "structure is a picture"),
+        (np.random.default_rng(0).poisson(900, SHAPE), r"\(a picture is of floats\): this is no labelled image"),
+        (np.random.default_rng(0).normal(900, 9, (1, *SHAPE)), "mask 0 covers 100% of the field"),
+        ([[1, 2], [3]], "no session folder and no .npy file"),
     ],
 )
 def test_what_is_no_structural_channel_is_refused_in_one_line(value, says):
     with pytest.raises(ConfigError, match=says):
         create("extract", SPEC, structure=value)
+
+
+def test_a_picture_is_no_labelled_seeds():
+    with pytest.raises(ConfigError, match=r"extract: seeds: this is no labelled image.*is it a picture\?"):
+        create("extract", SPEC, init="seeded", seeds=np.random.default_rng(0).normal(900, 9, SHAPE))
 
 
 CHAIN = """

@@ -20,7 +20,7 @@ from toys import ONES, Movie, bright_above, config
 import streamfluo
 from streamfluo.cli import inspect as inspect_command
 from streamfluo.cli import run as run_command
-from streamfluo.cli.compiling import Course
+from streamfluo.cli.compiling import Course, _Missing
 from streamfluo.core.source import Gap
 from streamfluo.core.step_values import StepValues
 from streamfluo.engine.compile_tasks import Told
@@ -237,3 +237,12 @@ def test_a_run_of_a_file_says_that_it_opens_no_inputs(tmp_path):
     (tmp_path / "in.toml").write_text('[[input]]\nname = "a"\nuri = "udp://127.0.0.1:9"\n[[step]]\nkind = "moments"\n')
     done = command("run", "in.toml", "--source", SIMULATED, "--out", "S", cwd=tmp_path)
     assert f"inputs are not opened: {SIMULATED} is read again" in done.stdout
+
+
+@pytest.mark.parametrize(("built", "said"), [((), "frames come; beside them: compiling operators"), (("spots",), "")])
+def test_nothing_is_said_of_kernels_that_are_all_compiled_when_frames_come(capsys, built, said):
+    missing = _Missing(list, True, lambda _: None)
+    missing._compiling = Course({"spots": 9}, 2, built=set(built)), SimpleNamespace(over=False)
+    missing.goes_on()
+    out = capsys.readouterr().out
+    assert said in out if said else not out

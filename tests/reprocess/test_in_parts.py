@@ -79,6 +79,24 @@ def test_parts_cover_every_frame_once_and_are_cut_where_steps_flush(movie):
     assert [(part.first, part.stop) for part in parts] == [(0, 160), (160, 320), (320, 480), (480, 517)]
 
 
+@pytest.mark.parametrize(("first", "stop"), [(0, 517), (100, 230), (200, 232), (40, 41)])
+def test_frames_selected_of_a_session_are_taken_under_the_indices_that_they_have(movie, first, stop):
+    with open_source(movie / "long.tif") as source:
+        engine = Engine(source, parse_config("[record]\nraw = true\n"), movie / "recorded")
+        engine.start()
+        engine.wait()
+    (movie / "out").mkdir()
+    wanted = recordings([f"{movie / 'recorded'}?frames={first}:{stop}"])[0]
+    parts = parts_of(Task(("m.toml", '[[step]]\nkind = "moments"\n', ()), wanted, str(movie / "out")), 3, str(movie))
+    outcome = merged([(part, process_part(part)) for part in parts])
+    assert (outcome.frames, outcome.lost) == (stop - first, 0)
+    assert all(part.first % 32 == 0 for part in parts[1:])
+    session = open_session(movie / "out" / wanted.name)
+    expected = tifffile.imread(movie / "long.tif")[first:stop]
+    np.testing.assert_array_equal(session.values("moments")["total_signal"], expected.sum((1, 2), dtype=float))
+    np.testing.assert_allclose(session.snapshot("moments")["mean"], expected.mean(0), rtol=1e-12)
+
+
 def test_what_is_there_is_not_done_again(movie):
     in_parts(movie, 2)
     assert parts_of(task(movie), 2, str(movie / "work")) == []

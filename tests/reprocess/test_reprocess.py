@@ -104,6 +104,9 @@ def test_a_stream_and_what_cannot_be_read_are_outcomes(movies):
     assert "without a whole page" in reprocess_one(task(movies, movies / "broken.tif")).why
     gone = Task(STATED, Recording("gone", str(movies / "gone.tif")), str(movies / "out"))
     assert reprocess_one(gone).became == "failed"
+    endless = Task(STATED, Recording("endless", "sim:spots?shape=16x16"), str(movies / "out"))
+    assert "sim:spots?shape=16x16: has no end" in reprocess_one(endless).why
+    assert not (movies / "out" / "endless").exists()
 
 
 def test_a_file_that_the_config_names_counts_by_its_content(movies):

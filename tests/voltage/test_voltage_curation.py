@@ -121,6 +121,7 @@ def test_masks_that_are_set_anew_are_all_cells_there_are():
         take(operator, "undo")
 
 
+NEAR = ((2.0, 2.0), (2.0, 6.0), (6.0, 6.0))
 FAR = ((90.0, 90.0), (90.0, 99.0), (99.0, 99.0))
 
 
@@ -128,6 +129,7 @@ FAR = ((90.0, 90.0), (90.0, 99.0), (99.0, 99.0))
     ("verb", "words", "says"),
     [
         ("add", {"polygons": (FAR,)}, "region 0 has no pixel in frames"),
+        ("add", {"polygons": (NEAR, NEAR[::-1])}, "polygons 0 and 1 are one cell, drawn twice"),
         ("add", {"polygons": "again"}, "is cell 0, which is followed already"),
         ("remove", {"ids": (7,)}, "no cell 7; the newest is 2"),
         ("remove", {"ids": (1,)}, "cell 1 is removed, by decision 1"),

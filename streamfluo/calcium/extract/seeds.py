@@ -10,6 +10,7 @@ import numpy as np
 from ...core.errors import ConfigError
 from ...core.loaded import Loaded, plain_array
 from ...core.spec import Spec
+from ...pixels.region_masks import masks_of_labels
 from ..across_days.day import PIXEL_TOLERANCE
 from ..extracted_components import MEASURES
 
@@ -80,7 +81,7 @@ def _images(array: np.ndarray, shape: tuple[int, int], width_px: float) -> np.nd
     if array.ndim == 3 and array.shape[1:] == shape:
         return array.astype(np.float32)
     if array.ndim == 2 and array.shape == shape:
-        return np.array([array == label for label in np.unique(array) if label], np.float32).reshape(-1, *shape)
+        return masks_of_labels(array, "extract: seeds").astype(np.float32)
     if array.ndim == 2 and array.shape[1] == 2:
         yy, xx = np.ogrid[: shape[0], : shape[1]]
         blobs = [np.exp(-((yy - y) ** 2 + (xx - x) ** 2) / (2 * width_px**2)) for y, x in array]

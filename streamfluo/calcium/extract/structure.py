@@ -11,6 +11,7 @@ from ...core.errors import ConfigError, StateError
 from ...core.loaded import Loaded, plain_array
 from ...core.spec import Spec
 from ...core.state import State, require_int
+from ...pixels.region_masks import masks_of_labels
 from ..extracted_components import MARKED
 from ..summary_images import masks_from_structure
 from .background import Background
@@ -30,6 +31,7 @@ LARGEST = 100.0  # of what a label may be in units of the noise
 # 24 simulated fields of 25 cells each, labels down to a seventh of a usual one's light.
 HALF, SCALE = 2.0, 0.35
 NEARLY_ALL, FEW = 0.9, 10
+MOST_OF_THE_FIELD = 0.5  # that the mask of one cell may cover
 
 
 def structure_of_file(loaded: Loaded, spec: Spec) -> np.ndarray:
@@ -67,7 +69,10 @@ class Structure:
         return self._picture is not None or self._masks is not None
 
     def _state(self, value: Any) -> None:
-        array = np.asarray(value)
+        try:
+            array = np.asarray(value)
+        except ValueError:  # lists of several lengths
+            array = np.asarray(None)
         if array.dtype.kind not in "biuf":
             raise ConfigError(f"extract: structure: no session folder and no .npy file {str(value)[:80]!r}")
         if not np.isfinite(array.astype(float)).all():
@@ -75,9 +80,14 @@ class Structure:
         if array.shape == self._shape and array.dtype.kind == "f":
             self._picture = array.astype(np.float32)
         elif array.shape == self._shape:
-            self._masks = np.array([array == n for n in np.unique(array) if n], bool).reshape(-1, *self._shape)
+            self._masks = masks_of_labels(array, "extract: structure (a picture is of floats)")
         elif array.ndim == 3 and array.shape[1:] == self._shape:
             self._masks = array > 0
+            if (share := self._masks.mean((1, 2))).max(initial=0) > MOST_OF_THE_FIELD:
+                raise ConfigError(
+                    f"extract: structure: mask {share.argmax()} covers {share.max():.0%} of the field; masks are 0 "
+                    "outside their cell, and a picture is (y, x)"
+                )
         else:
             raise ConfigError(
                 f"extract: structure is a picture (y, x) of floats, labels (y, x) or masks (n, y, x) on {self._shape}, "
