@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..core.block import Block
-from ..core.errors import ConfigError, SourceError
+from ..core.errors import ConfigError, SessionError, SourceError
 from ..core.grid import GRID_FRAMES
 from ..core.operator import Mergeable
 from ..core.source import Gap, Source
@@ -51,17 +51,24 @@ class Part(NamedTuple):
 def parts_of(task: Task, count: int, folder: str) -> list[PartTask]:
     """Return a recording in about so many parts, cut where steps flush; none where its session is there already.
 
-    Raises ConfigError where a step has no merge, SessionError where a session of something else is there.
+    Raises ConfigError where a step has no merge, SessionError where a session of something else, or one that is not
+    finished, is there.
     """
     with _opened(task) as source:
         config = config_of(task)
-        if begun_before(task, config, source):
+        begun = begun_before(task, config, source)
+        if begun == "finished":
             return []
-        note(task, config, source)
+        if begun:
+            raise SessionError(
+                f"{Path(task.out) / task.recording.name}: is there, {begun}; reprocess it without parts, which goes on "
+                "with it, or move it"
+            )
         _require_merging(config, Chain(config, with_overrides(config, source.spec)))
         if source.series.frames is None or source.spec.planes:
             raise SourceError(f"{task.recording.uri}: only what has an end, and one plane, is taken in parts")
         total = source.series.frames
+        note(task, config, source)
     each = max(GRID_FRAMES, -(-total // count // GRID_FRAMES) * GRID_FRAMES)
     return [PartTask(task, first, min(first + each, total), folder) for first in range(0, total, each)]
 

@@ -1,5 +1,7 @@
 """One recording taken in parts: what merges equals the single run, within the law of merging."""
 
+import json
+
 import numpy as np
 import pytest
 import tifffile
@@ -9,8 +11,9 @@ from streamfluo.core.errors import ConfigError, SessionError
 from streamfluo.engine.config import parse_config
 from streamfluo.engine.engine import Engine
 from streamfluo.reprocess.in_parts import merged, parts_of, process_part
-from streamfluo.reprocess.one_recording import Task
+from streamfluo.reprocess.one_recording import Task, config_of, note
 from streamfluo.reprocess.recordings import recordings
+from streamfluo.session.schema import sealed
 from streamfluo.sources.opening import open_source
 
 CONFIG = """
@@ -84,6 +87,20 @@ def test_what_is_there_is_not_done_again(movie):
     assert parts_of(task(movie), 2, str(movie / "work")) == []
     with pytest.raises(SessionError, match="is of another config"):
         parts_of(task(movie, ("parts.toml", CONFIG.replace("1.3", "1.4"), ())), 2, str(movie / "work"))
+
+
+def test_a_session_that_was_begun_whole_and_did_not_end_is_no_result(movie):
+    whole, folder = task(movie), movie / "out" / "long"
+    with open_source(movie / "long.tif") as source:
+        note(whole, config_of(whole), source)
+        engine = Engine(source, config_of(whole), folder)
+        engine.start()
+        engine.wait()
+    facts = json.loads((folder / "session.json").read_text())
+    facts.pop("crc32")
+    (folder / "session.json").write_text(json.dumps(sealed({**facts, "state": "aborted"})))
+    with pytest.raises(SessionError, match="is there, aborted; reprocess it without parts"):
+        parts_of(whole, 2, str(movie / "work"))
 
 
 def test_a_step_that_does_not_merge_is_named(movie):
