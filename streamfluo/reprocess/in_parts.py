@@ -82,7 +82,7 @@ def process_part(part: PartTask) -> Part:
         if part.first:
             source.seek(part.first)
         frames = 0
-        for item in _until(source, part.stop):
+        for item in frames_until(source, part.stop):
             if isinstance(item, Gap):
                 found.gaps.append(item)
                 results = chain.gap(item.first, item.count)
@@ -141,7 +141,8 @@ def _steps(part: PartTask) -> Mapping[str, Mapping[str, Any]]:
     return checkpoint.steps
 
 
-def _until(source: Source, stop: int) -> Iterator[Block | Gap]:
+def frames_until(source: Source, stop: int) -> Iterator[Block | Gap]:
+    """Yield what a source gives of the frames before `stop`: blocks and gaps, cut there."""
     for item in source.blocks():
         at = item.first if isinstance(item, Gap) else item.index
         if at >= stop:

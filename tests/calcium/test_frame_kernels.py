@@ -81,6 +81,17 @@ def test_what_follows_from_a_footprint_is_what_its_image_over_the_whole_frame_sa
     np.testing.assert_array_equal(overlaps.touching, touching)
 
 
+def test_footprints_touch_that_lie_within_a_halo_of_each_other_though_they_do_not_overlap():
+    rng = np.random.default_rng(6)
+    boxes, lists, overlaps, measures = held(rng)
+    boxes.box[:] = 0
+    boxes.box[0, 6, 8] = boxes.box[1, 2, 4] = boxes.box[2, 4, 4] = 1  # the first two at (11, 14) and (11, 16)
+    for k in range(3):
+        refresh_footprint(k, tuple(boxes), tuple(lists), tuple(overlaps), tuple(measures), tuple(scene(rng)))
+    np.testing.assert_array_equal(overlaps.touching, [[True, False], [False, True], [False, False]])
+    assert not overlaps.overlap.any()
+
+
 def test_an_empty_footprint_lies_at_its_corner_and_has_no_light():
     rng = np.random.default_rng(5)
     boxes, lists, overlaps, measures = held(rng)

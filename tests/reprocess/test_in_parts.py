@@ -1,16 +1,18 @@
 """One recording taken in parts: what merges equals the single run, within the law of merging."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import tifffile
 
-from streamfluo import open_session
+from streamfluo import Block, open_session
 from streamfluo.core.errors import ConfigError, SessionError
+from streamfluo.core.source import Gap
 from streamfluo.engine.config import parse_config
 from streamfluo.engine.engine import Engine
-from streamfluo.reprocess.in_parts import merged, parts_of, process_part
+from streamfluo.reprocess.in_parts import frames_until, merged, parts_of, process_part
 from streamfluo.reprocess.one_recording import Task, config_of, note
 from streamfluo.reprocess.recordings import recordings
 from streamfluo.session.schema import sealed
@@ -80,6 +82,23 @@ def test_parts_give_the_session_of_the_serial_run(movie, count):
 def test_parts_cover_every_frame_once_and_are_cut_where_steps_flush(movie):
     parts = parts_of(task(movie), 4, str(movie / "work"))
     assert [(part.first, part.stop) for part in parts] == [(0, 160), (160, 320), (320, 480), (480, 517)]
+
+
+def test_blocks_and_gaps_that_reach_beyond_a_part_are_cut():
+    def block(first, count):
+        return Block(first, np.arange(count), np.zeros((count, 2, 2), np.uint16))
+
+    def spans(stop, *items):
+        source = SimpleNamespace(blocks=lambda: iter(items))
+        found = [
+            (i.first, i.first + i.count) if isinstance(i, Gap) else (i.index, i.stop)
+            for i in frames_until(source, stop)
+        ]
+        return found
+
+    assert spans(64, block(32, 20), Gap(52, 3, "lost"), block(55, 20), block(75, 5)) == [(32, 52), (52, 55), (55, 64)]
+    assert spans(64, block(32, 20), Gap(52, 30, "lost"), block(82, 20)) == [(32, 52), (52, 64)]
+    assert spans(64, block(32, 32), block(64, 20)) == [(32, 64)]
 
 
 def test_what_is_there_is_not_done_again(movie):
