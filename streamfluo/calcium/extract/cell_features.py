@@ -42,7 +42,7 @@ def features(cells: Components, rows: np.ndarray, slots: np.ndarray, context: Co
     footprint, residual = _images(cells, rows, context.neuron_sigma_px)
     parts = [_evidence(cells, context)[rows], _shape(cells, rows, context), _neighbours(cells)[rows]]
     parts += [_course(cells, rows, context), _trace(cells["history"][np.ix_(rows, slots)], context)]
-    density = np.log1p(100 * cells.count / context.places)
+    density = np.log1p(100 * cells.count / max(1.0, context.places))  # of a damaged state nothing is seen
     parts.append(np.tile([np.log(context.interval_s / 0.05), density], (len(rows), 1)))
     figures = np.nan_to_num(np.concatenate(parts, 1), posinf=0, neginf=0)
     return Features(np.concatenate([footprint, residual], 1), figures)

@@ -89,7 +89,7 @@ def _alike(y, x, one_y, one_x):  # type: ignore[no-untyped-def]
     return different == 0
 
 
-@part
+@kernel(inline="always")  # at four places: a call stands in the way of vectors
 def _weights(coefficients, t):  # type: ignore[no-untyped-def]
     """The four weights at t, from −½ to ½, beyond the middle between two pixels.
 

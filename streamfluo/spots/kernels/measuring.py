@@ -82,7 +82,7 @@ def integrate(crop, psf, b, method, outermost):  # type: ignore[no-untyped-def]
     return likeliest(flat(crop, psf), b)
 
 
-@part(error_model="numpy")
+@kernel(error_model="numpy")
 def cut(frame, corner, sensor, crop):  # type: ignore[no-untyped-def]
     """Write the crop of a frame whose first pixel is `corner` (y, x); return the flags AT_EDGE and SATURATED."""
     seen, saturated = cut_crop(frame, corner, sensor, crop)
