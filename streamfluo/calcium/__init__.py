@@ -11,6 +11,7 @@ volume/                  the operator `volume`: cells that several slices show
 summary, summary_sums    the operator `summary`, and the sums over frames that its images are made of
 summary_images           the same of a movie in memory: local correlation, peak-to-noise; masks of a structural channel
 component_shapes         centres and contours from footprints
+values_by_id             values of frames between which components come and go, side by side
 component_tables         components as pandas and xarray have them
 across_days/             the same cells in several sessions
 refine/                  a recorded extraction again, by passes that see all frames

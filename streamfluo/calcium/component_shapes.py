@@ -10,6 +10,7 @@ import scipy.sparse
 
 EDGE = 0.2  # of a footprint's peak, at which contours run
 CONTOUR_POINTS = 512  # corners of a contour at most
+SHOWN_POINTS = 120  # of one that is shown while frames come
 
 
 def footprints_of_boxes(boxes: np.ndarray, corners_px: np.ndarray, shape: tuple[int, int]) -> scipy.sparse.csc_matrix:
@@ -21,9 +22,7 @@ def footprints_of_boxes(boxes: np.ndarray, corners_px: np.ndarray, shape: tuple[
     return scipy.sparse.csc_matrix((boxes[component, y, x], (pixel, component)), shape=size)
 
 
-def boxes_of_footprints(
-    footprints: scipy.sparse.csc_matrix, shape: tuple[int, int]
-) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
+def boxes_of_footprints(footprints: scipy.sparse.csc_matrix, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
     """Return boxes (K, h, w) float32 of footprints (y·x, K), as large as the largest needs, and corners (K, yx)."""
     columns = [slice(*footprints.indptr[k : k + 2]) for k in range(footprints.shape[1])]
     places = [np.divmod(footprints.indices[column], shape[1]) for column in columns]

@@ -16,15 +16,8 @@ VALUES = {
     "traces": "denoised activity [σ]", "raw": "demixed activity [σ]", "spikes": "rate of spikes [σ/s]", "dff": "ΔF/F",
 }  # fmt: skip
 _OF_EACH = (
-    "birth_frame",
-    "snr",
-    "spatial_corr",
-    "accepted",
-    "decision",
-    "decided_by",
-    "structural",
-    "structural_chance",
-)
+    "birth_frame", "snr", "spatial_corr", "accepted", "decision", "decided_by", "structural", "structural_chance",
+)  # fmt: skip
 
 
 def as_pandas(cells: ExtractedComponents, value: str, accepted: bool) -> Any:

@@ -32,18 +32,11 @@ MEASURES: dict[str, type] = {
 MERGED, SPLIT = "merged into ", "split from "
 SAYS = {True: "accepted", False: "rejected"}
 MARKED = 0.5  # chance of a label from which on a cell is marked as structural
+# Those that sessions of earlier versions lack.
 ADDED = (
-    "compactness",
-    "decision",
-    "explained",
-    "overlap",
-    "motion_corr",
-    "probability",
-    "structural",
-    "elongation",
-    "whole",
-    "ratio",
-)  # sessions of before lack them
+    "compactness", "decision", "explained", "overlap", "motion_corr", "probability", "structural", "elongation",
+    "whole", "ratio",
+)  # fmt: skip
 _MEASURED = (
     "snr", "spatial_corr", "area_px", "compactness", "noise", "explained", "overlap", "motion_corr", "probability",
     "elongation",
@@ -82,7 +75,9 @@ class ExtractedComponents:
         self.probability = measured.get("probability", np.full(len(self.ids), np.nan))
         self._accepted = measured["accepted"] > 0
         self._decided = [last.get(i, ("", "")) for i in self.ids.tolist()]
-        self.footprints = _with_pieces(_sparse(snapshot["footprints"], measured, shape), self.ids, measured)
+        self.footprints = _sparse(snapshot["footprints"], measured, shape)
+        if (self.whole >= 0).any():
+            self.footprints = _with_pieces(self.footprints, self.ids, self.whole, measured["ratio"])
         rows = {name: self._trace_rows(values, name) for name in _SETTLED}
         self.traces, self.raw, self.spikes, self.dff = (rows[name] for name in _SETTLED)
 
@@ -328,17 +323,16 @@ def _sparse(boxes: np.ndarray, measured: Mapping[str, np.ndarray], shape: tuple[
 
 
 def _with_pieces(
-    footprints: scipy.sparse.csc_matrix, ids: np.ndarray, measured: Mapping[str, np.ndarray]
+    footprints: scipy.sparse.csc_matrix, ids: np.ndarray, whole: np.ndarray, ratio: np.ndarray
 ) -> scipy.sparse.csc_matrix:
     """Footprints, those of pieces of one signal at the whole that gives their activity, by how much of it each has."""
-    whole = np.asarray(measured.get("whole", np.full(len(ids), -1.0))).astype(np.int64)
     pieces = np.flatnonzero((whole >= 0) & np.isin(whole, ids))
     if not len(pieces):
         return footprints
     kept = np.setdiff1d(np.arange(len(ids)), pieces)
     row = {int(i): k for k, i in enumerate(ids)}
     at = [row[int(i)] for i in whole[pieces]]
-    weights = np.concatenate([np.ones(len(kept)), measured["ratio"][pieces]])
+    weights = np.concatenate([np.ones(len(kept)), ratio[pieces]])
     places = (np.concatenate([kept, pieces]), np.concatenate([kept, at]))
     shape = (len(ids), len(ids))
     return (footprints @ scipy.sparse.csc_matrix((weights, places), shape=shape)).astype(np.float32).tocsc()

@@ -47,6 +47,41 @@ class Decided(NamedTuple):
     said: str = ""
 
 
+class Entry(NamedTuple):
+    """A decision that was carried out, by a step that numbers its decisions.
+
+    `into`: of one that makes one of several the id that is left, else -1.
+    """
+
+    number: int
+    verb: str
+    ids: tuple[int, ...]
+    undone: bool
+    into: int = -1
+
+    def __str__(self) -> str:
+        return f"{self.number} ({self.verb} {spelled(self.ids)})"
+
+
+def to_undo(decision: Decision, entries: Mapping[int, Entry]) -> Entry:
+    """Return the decision that an undo takes back, of all that were carried out by number.
+
+    Raises ConfigError where there is none, or a later one is about the same results.
+    """
+    where, standing = f"step {decision.step!r}", [e for e in entries.values() if e.verb != UNDO and not e.undone]
+    number = decision.undo_of or max((e.number for e in standing), default=0)
+    entry = entries.get(number)
+    if entry is None:
+        raise ConfigError(f"{where}: no decision {number}" if number else f"{where}: no decision is left to undo")
+    if entry.undone:
+        raise ConfigError(f"{where}: decision {entry} stands no more")
+    if entry.verb == UNDO:
+        raise ConfigError(f"{where}: an undo is not undone; decide again instead")
+    if later := [e for e in standing if e.number > number and set(entry.ids) & set(e.ids)]:
+        raise ConfigError(f"{where}: decision {later[-1]} came after decision {entry}; undo that first")
+    return entry
+
+
 def check_words(takes: Mapping[str, Takes], decision: Decision) -> None:
     """Raises ConfigError for a decision whose verb the step does not take, or without the ids that it needs."""
     where = f"step {decision.step!r}"

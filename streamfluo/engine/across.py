@@ -141,9 +141,7 @@ class AcrossPlanes:
         """Return how often snapshots of a plane's steps, late ones or the others, are taken: its blocks end there."""
         return {every for every, _, _ in self._due.get((plane, late), ())}
 
-    def came(
-        self, plane: str, late: bool, block: Block, read: Callable[[str, str], np.ndarray | None]
-    ) -> None:  # fmt: skip
+    def came(self, plane: str, late: bool, block: Block, read: Callable[[str, str], np.ndarray | None]) -> None:
         """A plane's steps have done with a block: keep its times, and the snapshots that are due behind it."""
         if plane in self._times and not late:
             self._times[plane].append((block.index, np.array(block.times_ns)))

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..core.block import Block
-from ..core.errors import ConfigError, SourceError
+from ..core.errors import ConfigError, SessionError, SourceError
 from ..core.grid import GRID_FRAMES
 from ..core.operator import Mergeable
 from ..core.source import Gap, Source, first_index
@@ -52,17 +52,24 @@ class Part(NamedTuple):
 def parts_of(task: Task, count: int, folder: str) -> list[PartTask]:
     """Return a recording in about so many parts, cut where steps flush; none where its session is there already.
 
-    Raises ConfigError where a step has no merge, SessionError where a session of something else is there.
+    Raises ConfigError where a step has no merge, SessionError where a session of something else, or one that is not
+    finished, is there.
     """
     with _opened(task) as source:
         config = config_of(task)
-        if begun_before(task, config, source):
+        begun = begun_before(task, config, source)
+        if begun == "finished":
             return []
-        note(task, config, source)
+        if begun:
+            raise SessionError(
+                f"{Path(task.out) / task.recording.name}: is there, {begun}; reprocess it without parts, which goes on "
+                "with it, or move it"
+            )
         _require_merging(config, Chain(config, with_overrides(config, source.spec)))
         if source.series.frames is None or source.spec.planes:
             raise SourceError(f"{task.recording.uri}: only what has an end, and one plane, is taken in parts")
         begin, total = first_index(source), source.series.frames
+        note(task, config, source)
     each, stop = max(GRID_FRAMES, -(-total // count // GRID_FRAMES) * GRID_FRAMES), begin + total
     cuts = [begin, *range(begin // GRID_FRAMES * GRID_FRAMES + each, stop, each), stop]
     return [PartTask(task, first, until, folder) for first, until in pairwise(cuts)]
@@ -77,7 +84,7 @@ def process_part(part: PartTask) -> Part:
         if part.first:
             source.seek(part.first)
         frames = 0
-        for item in _until(source, part.stop):
+        for item in frames_until(source, part.stop):
             if isinstance(item, Gap):
                 found.gaps.append(item)
                 results = chain.gap(item.first, item.count)
@@ -136,7 +143,8 @@ def _steps(part: PartTask) -> Mapping[str, Mapping[str, Any]]:
     return checkpoint.steps
 
 
-def _until(source: Source, stop: int) -> Iterator[Block | Gap]:
+def frames_until(source: Source, stop: int) -> Iterator[Block | Gap]:
+    """Yield what a source gives of the frames before `stop`: blocks and gaps, cut there."""
     for item in source.blocks():
         at = item.first if isinstance(item, Gap) else item.index
         if at >= stop:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
 
 import numpy as np
 
-from ..core.decision import Decided, Decision, Takes, spelled
+from ..core.decision import UNDO, Decided, Decision, Entry, Takes, spelled, to_undo
 from ..core.errors import ConfigError, StateError
 from ..core.operator import Table
 from ..core.state import State, require_int
@@ -16,20 +15,13 @@ from ..pixels.region_masks import region_masks
 TAKES = {
     "add": Takes("polygons", "follows what was drawn, each polygon as a cell with an id of its own"),
     "remove": Takes("ids", "removes cells; they give no values any more, and their ids are not used again"),
-    "undo": Takes("nothing", "takes back the last decision that stands, or the one of a number"),
+    UNDO: Takes("nothing", "takes back the last decision that stands, or the one of a number"),
 }
 VERBS = tuple(TAKES)
 SAYS = {"add": "added", "remove": "removed"}
 SAME = 0.8  # of the union of two masks that they share: one cell drawn twice
 _TOLD = {"frame": np.int64, "id": np.int64, "decision": np.str_, "by": np.str_, "note": np.str_, "number": np.int64}
 _LOG = ("number", "verb", "id", "undone")  # a row for each cell of a decision; of an undo the number that it took back
-
-
-class _Entry(NamedTuple):
-    number: int
-    verb: str
-    ids: tuple[int, ...]
-    undone: bool
 
 
 class Curation:
@@ -71,8 +63,8 @@ class Curation:
             return Decided(decision, lambda: None, f"decision {decision.number} is made already")
         if not decision.number:
             decision = decision._replace(number=max(entries, default=0) + 1)
-        if decision.verb == "undo":
-            return self._undo(decision, entries, where)
+        if decision.verb == UNDO:
+            return self._undo(decision, entries)
         if decision.verb == "remove":
             for i in decision.ids:
                 self._check(i, entries, where)
@@ -101,33 +93,22 @@ class Curation:
         said = spelled(range(first, first + len(drawn)))
         return Decided(decision, make, f"decision {decision.number}: add {said}")
 
-    def _undo(self, decision: Decision, entries: dict[int, _Entry], where: str) -> Decided:
-        standing = [e for e in entries.values() if e.verb != "undo" and not e.undone]
-        number = decision.undo_of or max((e.number for e in standing), default=0)
-        entry = entries.get(number)
-        if entry is None:
-            raise ConfigError(f"{where}: no decision {number}" if number else f"{where}: no decision is left to undo")
-        if entry not in standing:
-            why = f"decision {number} stands no more" if entry.undone else "an undo is not undone; decide again instead"
-            raise ConfigError(f"{where}: {why}")
-        if later := [e for e in standing if e.number > number and set(entry.ids) & set(e.ids)]:
-            raise ConfigError(
-                f"{where}: decision {later[-1].number} ({later[-1].verb} {spelled(later[-1].ids)}) came after decision "
-                f"{number}; undo that first"
-            )
+    def _undo(self, decision: Decision, entries: dict[int, Entry]) -> Decided:
+        entry = to_undo(decision, entries)
+        number = entry.number
         decision = decision._replace(undo_of=number)
 
         def make() -> None:
             self._hide(entry.ids, entry.verb == "add")
             self._log[self._log[:, 0] == number, 3] = 1
             self._note(decision, (), "")
-            self._log = np.vstack((self._log, [decision.number, VERBS.index("undo"), number, 0]))
+            self._log = np.vstack((self._log, [decision.number, VERBS.index(UNDO), number, 0]))
             for i in entry.ids:
                 self._tell(decision, i, "")
 
-        return Decided(decision, make, f"decision {decision.number}: undo {number} ({entry.verb} {spelled(entry.ids)})")
+        return Decided(decision, make, f"decision {decision.number}: undo {entry}")
 
-    def _check(self, i: int, entries: dict[int, _Entry], where: str) -> None:
+    def _check(self, i: int, entries: dict[int, Entry], where: str) -> None:
         if not (self.ids == i).any():
             raise ConfigError(f"{where}: no cell {i}; the newest is {self.ids.max(initial=-1)}")
         if self.removed[self.ids == i].any():
@@ -146,11 +127,11 @@ class Curation:
     def _tell(self, decision: Decision, i: int, said: str) -> None:
         self._rows.append((decision.frame, i, said, decision.author, decision.note, decision.number))
 
-    def _entries(self) -> dict[int, _Entry]:
-        found: dict[int, _Entry] = {}
+    def _entries(self) -> dict[int, Entry]:
+        found: dict[int, Entry] = {}
         for number, verb, i, undone in self._log.tolist():
             before = found[number].ids if number in found else ()
-            found[number] = _Entry(number, VERBS[verb], (*before, i), bool(undone))
+            found[number] = Entry(number, VERBS[verb], (*before, i), bool(undone))
         return found
 
     def given(self) -> Table:

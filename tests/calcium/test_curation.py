@@ -190,7 +190,7 @@ REFUSED = [
     ("undo", (), 9, "no decision 9"),
     ("undo", (), 2, "decision 3 (accept 0) came after decision 2 (merge 0 1); undo that first"),
     ("undo", (), 5, "an undo is not undone"),
-    ("undo", (), 4, "decision 4 (reject 5) is undone already"),
+    ("undo", (), 4, "decision 4 (reject 5) stands no more"),
 ]  # fmt: skip
 
 

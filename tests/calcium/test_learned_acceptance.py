@@ -1,5 +1,7 @@
 """The learned acceptance: what it is told, that its weights are checked, and what it accepts."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
@@ -11,6 +13,8 @@ from streamfluo.calcium.extract import cell_probability as cp
 from streamfluo.calcium.extract.background import Background
 from streamfluo.calcium.extract.cell_features import FIGURES, SIDE, Context, Features, features, overlap_and_activity
 from streamfluo.calcium.extract.components import Components
+from streamfluo.calcium.extract.learned_acceptance import are_cells
+from streamfluo.calcium.extract.params import ExtractParams
 from streamfluo.calcium.extracted_components import MEASURES
 from streamfluo.simulate import calcium
 
@@ -216,3 +220,14 @@ def test_nothing_is_accepted_in_a_field_without_cells(accept):
 def test_another_word_for_acceptance_is_refused(field):
     with pytest.raises(ConfigError, match="accept"):
         measures(field[0][:1], accept="network")
+
+
+def test_likely_components_that_are_not_compact_are_not_accepted():
+    cells = with_cells((12, 12), (30, 40), (20, 25))
+    cells["compactness"][:] = 0.9, 0.3, 0.9
+    likely = np.array([0.9, 0.9, 0.7])
+    seen = SimpleNamespace(
+        buffer=SimpleNamespace(bin_frames=5), background=SimpleNamespace(observed_px=2000),
+        probability=lambda cells, rows: likely[rows],
+    )  # fmt: skip
+    assert are_cells(cells, ExtractParams(accept="learned"), seen).tolist() == [True, False, False]

@@ -1,13 +1,26 @@
 """Dendrites: pieces that carry one signal are given as one, those that do not are not; people take them apart."""
 
 from functools import cache
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import scipy.sparse
 
 from streamfluo import Block, ConfigError, Spec, StateError, create
-from streamfluo.calcium.extract.pieces import SIGNAL_BINS, compared, groups
+from streamfluo.calcium.extract.background import Background
+from streamfluo.calcium.extract.components import Components
+from streamfluo.calcium.extract.params import ExtractParams
+from streamfluo.calcium.extract.pieces import (
+    LEAST_BINS,
+    SIGNAL_BINS,
+    Signals,
+    combined,
+    compared,
+    groups,
+    merge_pieces,
+    weigh,
+)  # fmt: skip
 from streamfluo.calcium.extract.results import elongation
 from streamfluo.calcium.extracted_components import MEASURES, ExtractedComponents
 from streamfluo.core.decision import Decision
@@ -209,6 +222,45 @@ def test_correlation_is_without_noise_and_needs_time_and_spread():
     chain = np.zeros((4, 4), bool)
     chain[0, 2] = chain[2, 0] = chain[2, 3] = chain[3, 2] = True
     assert groups(chain, np.array([7, 3, 5, 9])).tolist() == [5, 3, 5, 5]
+
+
+def test_shares_of_pieces_are_those_of_the_weighted_least_squares_activity():
+    """x_k = r_k c + noise of σ_k: c = Σ r_k x_k / σ_k² / Σ r_k² / σ_k², in units of the whole."""
+    course = 1e4 * np.random.default_rng(2).exponential(1, SIGNAL_BINS)
+    ratio, noise = np.array([1.0, 0.4, 2.5]), np.array([1.0, 0.5, 3.0])
+    cells = SimpleNamespace(live_noise=noise, own_noise=np.zeros(3), share=np.zeros(3), ratio=np.zeros(3))
+    weigh(cells, np.arange(3), 0, ratio[:, None] * course)
+    np.testing.assert_allclose(cells.ratio, ratio, rtol=1e-6)
+    np.testing.assert_allclose(cells.share, ratio / noise**2 / (ratio**2 / noise**2).sum(), rtol=1e-6)
+    assert cells.share @ (ratio * course[0]) == pytest.approx(course[0])
+
+
+def test_a_whole_has_its_share_and_those_of_its_pieces():
+    class Cells(dict):
+        def wholes(self):
+            return np.array([-1, 0, -1, 0])
+
+    raw = np.array([3.0, 5.0, 7.0, -2.0])
+    found = combined(Cells(share=np.array([0.5, 0.2, 0.0, 0.1])), raw)
+    np.testing.assert_allclose(found, [0.5 * 3 + 0.2 * 5 - 0.1 * 2, 5, 7, -2])
+
+
+@pytest.mark.parametrize(("neuron_sigma_px", "merged"), [(3.0, [(1, 0)]), (1.0, [])])
+def test_pieces_lie_within_ten_neuron_sigma_of_each_other(neuron_sigma_px, merged):
+    shape, rng = (40, 60), np.random.default_rng(0)
+    background = Background(shape, 1)
+    background.initialise(np.zeros(shape, np.float32), rng.normal(0, 1, (20, *shape)).astype(np.float16))
+    cells, signals = Components(shape, (19, 19), 1, 20, 0.0), Signals()
+    for x in (10, 44):  # their boxes of what is not 0 lie 22 px apart
+        y, x_px = np.mgrid[:19, :19] - 9
+        box = np.where(np.hypot(y, x_px) <= 6, 1, 0).astype(np.float32)
+        k = cells.add(cells.corner(20, x), box, background, 0)
+        cells.live_noise[k], cells.accepted[k] = 0.1, True
+    for number in range(2 * LEAST_BINS):
+        cells["bin_sum"][:] = 20 * (rng.random() < 0.2) * rng.exponential()
+        signals.add(cells, number)
+    params = ExtractParams(neuron_sigma_px=neuron_sigma_px, shape="any")
+    assert merge_pieces(cells, signals, 2 * LEAST_BINS, params) == merged
 
 
 def test_elongation_is_that_of_the_second_moments():

@@ -276,3 +276,18 @@ def test_ids_stay_and_are_never_given_twice():
     cell, following = named([np.array([0, 1, 2, 3])], np.array([7, 3, 3, 4]), 8)
     assert cell.tolist() == [3] * 4
     assert gone_into(np.array([7, 3, 3, 4]), cell) == [(4, 3), (7, 3)]
+
+
+def test_a_cell_is_not_present_where_none_of_its_sections_is_known():
+    movie = Movie([(0, 20, 20)], [course(1)])
+    movie.raw[60:70, movie.place[0]] = np.nan
+    operator = create("volume", SPEC)
+    operator.meet_planes(planes())
+    for start in (0, EVERY_FRAMES):
+        block = Block(start, np.arange(start, start + EVERY_FRAMES), np.zeros((EVERY_FRAMES, *SHAPE), np.uint16))
+        values = operator.update(block, movie.inputs(start, start + EVERY_FRAMES)).values
+    (cell,) = cells(operator, movie, 1)
+    column = values["ids"].tolist().index(cell)
+    assert np.flatnonzero(~values["present"][:, column]).tolist() == list(range(10, 20))
+    assert not values["raw"][10:20, column].any()
+    assert np.delete(values["present"], column, 1).all()

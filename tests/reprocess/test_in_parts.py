@@ -1,16 +1,21 @@
 """One recording taken in parts: what merges equals the single run, within the law of merging."""
 
+import json
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import tifffile
 
-from streamfluo import open_session
+from streamfluo import Block, open_session
 from streamfluo.core.errors import ConfigError, SessionError
+from streamfluo.core.source import Gap
 from streamfluo.engine.config import parse_config
 from streamfluo.engine.engine import Engine
-from streamfluo.reprocess.in_parts import merged, parts_of, process_part
-from streamfluo.reprocess.one_recording import Task
+from streamfluo.reprocess.in_parts import frames_until, merged, parts_of, process_part
+from streamfluo.reprocess.one_recording import Task, config_of, note
 from streamfluo.reprocess.recordings import recordings
+from streamfluo.session.schema import sealed
 from streamfluo.sources.opening import open_source
 
 CONFIG = """
@@ -97,11 +102,42 @@ def test_frames_selected_of_a_session_are_taken_under_the_indices_that_they_have
     np.testing.assert_allclose(session.snapshot("moments")["mean"], expected.mean(0), rtol=1e-12)
 
 
+def test_blocks_and_gaps_that_reach_beyond_a_part_are_cut():
+    def block(first, count):
+        return Block(first, np.arange(count), np.zeros((count, 2, 2), np.uint16))
+
+    def spans(stop, *items):
+        source = SimpleNamespace(blocks=lambda: iter(items))
+        found = [
+            (i.first, i.first + i.count) if isinstance(i, Gap) else (i.index, i.stop)
+            for i in frames_until(source, stop)
+        ]
+        return found
+
+    assert spans(64, block(32, 20), Gap(52, 3, "lost"), block(55, 20), block(75, 5)) == [(32, 52), (52, 55), (55, 64)]
+    assert spans(64, block(32, 20), Gap(52, 30, "lost"), block(82, 20)) == [(32, 52), (52, 64)]
+    assert spans(64, block(32, 32), block(64, 20)) == [(32, 64)]
+
+
 def test_what_is_there_is_not_done_again(movie):
     in_parts(movie, 2)
     assert parts_of(task(movie), 2, str(movie / "work")) == []
     with pytest.raises(SessionError, match="is of another config"):
         parts_of(task(movie, ("parts.toml", CONFIG.replace("1.3", "1.4"), ())), 2, str(movie / "work"))
+
+
+def test_a_session_that_was_begun_whole_and_did_not_end_is_no_result(movie):
+    whole, folder = task(movie), movie / "out" / "long"
+    with open_source(movie / "long.tif") as source:
+        note(whole, config_of(whole), source)
+        engine = Engine(source, config_of(whole), folder)
+        engine.start()
+        engine.wait()
+    facts = json.loads((folder / "session.json").read_text())
+    facts.pop("crc32")
+    (folder / "session.json").write_text(json.dumps(sealed({**facts, "state": "aborted"})))
+    with pytest.raises(SessionError, match="is there, aborted; reprocess it without parts"):
+        parts_of(whole, 2, str(movie / "work"))
 
 
 def test_a_step_that_does_not_merge_is_named(movie):

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
 
 import numpy as np
 
-from ...core.decision import Decided, Decision, Takes, spelled
+from ...core.decision import UNDO, Decided, Decision, Entry, Takes, spelled, to_undo
 from ...core.errors import ConfigError, StateError
 from ...core.operator import Table
 from ...core.state import State
@@ -22,7 +21,7 @@ TAKES = {
     "accept": Takes("ids", "accepts components whatever the measures of their quality say"),
     "reject": Takes("ids", "rejects components; they keep their fluorescence in the demixing, and give no values"),
     "merge": Takes("ids", "makes one of components that are one cell, the one with the lowest id"),
-    "undo": Takes("nothing", "takes back the last decision that stands, or the one of a number"),
+    UNDO: Takes("nothing", "takes back the last decision that stands, or the one of a number"),
     "split": Takes("ids", "takes apart what was merged as pieces of one signal; they are not merged again"),
 }
 VERBS = tuple(TAKES)
@@ -33,19 +32,6 @@ LOG: Mapping[str, Field] = {
     "number": ((), np.int64), "verb": ((), np.int64), "undone": ((), np.bool_), "id": ((), np.int64),
     "into": ((), np.int64), "verdict": ((), np.int8), "accepted": ((), np.bool_), "seeded": ((), np.bool_),
 }  # fmt: skip
-
-
-class _Entry(NamedTuple):
-    """A decision that was carried out."""
-
-    number: int
-    verb: str
-    ids: tuple[int, ...]
-    into: int  # of a merge the id that is left
-    undone: bool
-
-    def __str__(self) -> str:
-        return f"{self.number} ({self.verb} {spelled(self.ids)})"
 
 
 class Curation:
@@ -61,7 +47,7 @@ class Curation:
             return Decided(decision, lambda: None, f"decision {decision.number} is made already")
         if not decision.number:
             decision = decision._replace(number=max(entries, default=0) + 1)
-        if decision.verb == "undo":
+        if decision.verb == UNDO:
             return self._undo(extraction, decision, entries)
         rows = [self._row(extraction.cells, decision, i) for i in decision.ids]
         works = {"merge": self._merge, "split": self._split}
@@ -127,18 +113,10 @@ class Curation:
 
         return make
 
-    def _undo(self, extraction: Extraction, decision: Decision, entries: Mapping[int, _Entry]) -> Decided:
+    def _undo(self, extraction: Extraction, decision: Decision, entries: Mapping[int, Entry]) -> Decided:
         """What takes a decision back: what it was about is again what it was before."""
-        cells, where = extraction.cells, _where(decision)
-        standing = [e for e in entries.values() if e.verb != "undo" and not e.undone]
-        number = decision.undo_of or max((e.number for e in standing), default=0)
-        entry = entries.get(number)
-        if entry is None:
-            raise ConfigError(f"{where}: no decision {number}" if number else f"{where}: no decision is left to undo")
-        if entry not in standing:
-            raise ConfigError(f"{where}: decision {entry} is undone already" if entry.undone else f"{where}: {_REDO}")
-        if later := [e for e in standing if e.number > number and set(entry.ids) & set(e.ids)]:
-            raise ConfigError(f"{where}: decision {later[-1]} came after decision {entry}; undo that first")
+        cells, entry = extraction.cells, to_undo(decision, entries)
+        number = entry.number
         for i in entry.ids if entry.verb != "merge" else (entry.into,):
             self._row(cells, decision, i)
         decision = decision._replace(undo_of=number)
@@ -160,7 +138,7 @@ class Curation:
                 if not is_same:
                     tell(extraction, decision, int(cells.id[k]), SAYS[cells.verdict[k]])
             self._log.undone[rows] = True
-            self._log.append(number=decision.number, verb=VERBS.index("undo"), id=number, into=-1)
+            self._log.append(number=decision.number, verb=VERBS.index(UNDO), id=number, into=-1)
 
         return Decided(decision, make, f"decision {decision.number}: undo {entry}")
 
@@ -185,14 +163,14 @@ class Curation:
         before = {name: getattr(cells, name)[k] for name in ("id", "verdict", "accepted", "seeded")}
         self._log.append(number=decision.number, verb=VERBS.index(decision.verb), into=into, **before)
 
-    def _entries(self) -> dict[int, _Entry]:
+    def _entries(self) -> dict[int, Entry]:
         """The decisions that were carried out, by number."""
-        found: dict[int, _Entry] = {}
+        found: dict[int, Entry] = {}
         log = self._log
         for row, number in enumerate(log["number"].tolist()):
             before = found[number].ids if number in found else ()
             verb, into, undone = VERBS[log.verb[row]], int(log.into[row]), bool(log.undone[row])
-            found[number] = _Entry(number, verb, (*before, int(log.id[row])), into, undone)
+            found[number] = Entry(number, verb, (*before, int(log.id[row])), undone, into)
         return found
 
     def state(self) -> State:
@@ -208,9 +186,6 @@ class Curation:
         sound = ((verbs >= 0) & (verbs < len(VERBS))).all() and ((verdicts >= 0) & (verdicts < len(SAYS))).all()
         if not sound or not {*self._parts["number"].tolist()} <= known:
             raise StateError("extract: state 'curation' is of decisions that there are not; the state was damaged")
-
-
-_REDO = "an undo is not undone; decide again instead"
 
 
 def tell(extraction: Extraction, decision: Decision, i: int, what: str, event: bool = True) -> None:

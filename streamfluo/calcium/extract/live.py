@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from ...core.state import State, require_int
-from ...core.step_values import IDS, PRESENT
+from ..values_by_id import values_by_id
 from .components import REJECTED
 from .extraction import Extraction, LiveValues
 from .first_frames import FirstFrames, SceneWatch
@@ -16,6 +16,7 @@ from .matched_seeds import MatchedSeeds, matched_seeds
 from .motion_correlation import add_motion
 from .seeds import Seeds
 
+VALUES = ("traces", "raw", "spikes", "dff")
 LISTED = 12  # cells of another day that are not seen
 NO_COMPONENTS: LiveValues = (np.empty(0, np.int64), np.empty((4, 0)))
 
@@ -58,8 +59,8 @@ class Live:
         """
         cells = self.extraction.cells
         accepted = cells["accepted"]
-        open_ones = ((cells["verdict"] != REJECTED) & (cells["whole"] < 0)) > accepted
-        return int(np.count_nonzero(accepted)), int(np.count_nonzero(open_ones))
+        candidate = ~accepted & (cells["verdict"] != REJECTED) & (cells["whole"] < 0)
+        return int(np.count_nonzero(accepted)), int(np.count_nonzero(candidate))
 
     def learn(self, index: int, frame: np.ndarray | None) -> None:
         """Take a frame, and do all that it leaves to do."""
@@ -118,17 +119,4 @@ class Live:
 
 def values_of(frames: Sequence[LiveValues], counts: Sequence[tuple[int, int]]) -> dict[str, np.ndarray]:
     """Return values (t, K) by id of frames whose ids may differ, 0 where an id is not present; and `counts` (t, 2)."""
-    first = frames[0][0] if frames else np.empty(0, np.int64)
-    if frames and all(np.array_equal(live[0], first) for live in frames[1:]):
-        order = np.argsort(first)
-        ids, there = first[order], np.ones((len(frames), len(first)), bool)
-        values = np.stack([rows[:, order] for _, rows in frames], axis=1, dtype=np.float32, casting="same_kind")
-    else:
-        ids = np.unique(np.concatenate([first, *(live[0] for live in frames)]))
-        values, there = np.zeros((4, len(frames), len(ids)), np.float32), np.zeros((len(frames), len(ids)), bool)
-        for t, (present, rows) in enumerate(frames):
-            columns = np.searchsorted(ids, present)
-            values[:, t, columns], there[t, columns] = rows, True
-    counted = np.array(counts, np.int32).reshape(-1, 2)
-    named = dict(zip(("traces", "raw", "spikes", "dff"), values, strict=True))
-    return {IDS: ids, PRESENT: there, **named, "components": counted}
+    return {**values_by_id(VALUES, frames), "components": np.array(counts, np.int32).reshape(-1, 2)}

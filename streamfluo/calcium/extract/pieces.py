@@ -155,12 +155,12 @@ def merge_pieces(cells: Components, signals: Signals, bins: int, params: Extract
     for i in np.unique(lowest[lowest != cells["id"][able]]).tolist():
         cells.accepted[rows[i]] = True
         members = able[lowest == i]
-        _weigh(cells, members, rows[i], held)
+        weigh(cells, members, rows[i], held)
     return made
 
 
-def _weigh(cells: Components, members: np.ndarray, whole: int, held: np.ndarray) -> None:
-    """Set the share that each piece has in the activity of the whole, and its own in units of that.
+def weigh(cells: Components, members: np.ndarray, whole: int, held: np.ndarray) -> None:
+    """Set the share that each piece (n,) has in the activity of the whole, and its own in units of that.
 
     x_k = r_k c + noise: c = Σ r_k x_k / σ_k² / Σ r_k² / σ_k², with r_k the slope of its signal on the whole's.
     """

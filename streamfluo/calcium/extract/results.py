@@ -6,6 +6,7 @@ import numpy as np
 import scipy.ndimage as ndi
 
 from ...core.operator import Table
+from ..component_shapes import EDGE, SHOWN_POINTS
 from ..extracted_components import MARKED, MEASURES
 from ..kernels.outlines import outline
 from ..kernels.residual import STEP
@@ -16,10 +17,8 @@ from .components import Components
 from .learned_acceptance import Seen
 from .motion_correlation import motion_correlation
 
-CONTOUR_POINTS = 120
 _RIM_PX = 2  # between a contour and the one around it that marks a cell
 PIXEL_VARIANCE = 1 / 12  # along an axis, of a pixel alone
-_EDGE = 0.2  # of the peak, at which contours run
 
 
 def footprints(cells: Components, background: Background) -> np.ndarray:
@@ -55,7 +54,7 @@ def _outlines(cells: Components, background: Background, rim_px: int) -> np.ndar
     boxes = np.pad(footprints(cells, background), ((0, 0), (rim_px, rim_px), (rim_px, rim_px)))
     accepted = np.flatnonzero(cells["accepted"])
     accepted = accepted[np.argsort(cells["id"][accepted])]  # the order of by_id values
-    points = np.full((len(accepted), CONTOUR_POINTS, 2), np.nan, np.float32)
+    points = np.full((len(accepted), SHOWN_POINTS, 2), np.nan, np.float32)
     for line, k in zip(points, accepted, strict=True):
         found = _outline(boxes[k], cells["origin"][k] - rim_px, rim_px)
         pieces = np.flatnonzero(cells["whole"] == cells["id"][k]).tolist()
@@ -67,10 +66,10 @@ def _outlines(cells: Components, background: Background, rim_px: int) -> np.ndar
 
 def _outline(box: np.ndarray, origin: np.ndarray, rim_px: int) -> np.ndarray:
     """Corners (n, yx) [px] of the contour of a footprint (h, w) at a place, `rim_px` around it; none of an empty."""
-    line = np.empty((CONTOUR_POINTS, 2), np.float32)
+    line = np.empty((SHOWN_POINTS, 2), np.float32)
     if not box.max() > 0:
         return line[:0]
-    inside = box > _EDGE * box.max()
+    inside = box > EDGE * box.max()
     if rim_px:
         inside = ndi.binary_dilation(inside, iterations=rim_px)
     return np.asarray(line[: outline(inside, line)] + origin.astype(np.float32), np.float32)
@@ -78,9 +77,9 @@ def _outline(box: np.ndarray, origin: np.ndarray, rim_px: int) -> np.ndarray:
 
 def _joined(lines: list[np.ndarray]) -> np.ndarray:
     """One line round outlines (n, 2) of pieces, there and back between two that are near each other; at most
-    CONTOUR_POINTS, of each outline as many as it has room for."""
+    SHOWN_POINTS, of each outline as many as it has room for."""
     lines = [line for line in lines if len(line)]
-    room = max(4, CONTOUR_POINTS // max(1, len(lines)) - 2)
+    room = max(4, SHOWN_POINTS // max(1, len(lines)) - 2)
     path, *left = (line[:: -(-len(line) // room)] for line in lines)
     while left:
         gaps = [((path[:, None] - line) ** 2).sum(2) for line in left]
@@ -88,7 +87,7 @@ def _joined(lines: list[np.ndarray]) -> np.ndarray:
         here, there = np.unravel_index(int(gaps[nearest].argmin()), gaps[nearest].shape)
         line = left.pop(nearest)
         path = np.concatenate((path[: here + 1], line[there:], line[: there + 1], path[here:]))
-    return path[:CONTOUR_POINTS]
+    return path[:SHOWN_POINTS]
 
 
 def residual(buffer: Buffer, background: Background) -> np.ndarray:

@@ -13,6 +13,7 @@ from ...core.spec import Spec
 from ...core.state import State, require_int
 from ...pixels.region_masks import masks_of_labels
 from ..extracted_components import MARKED
+from ..kernels.footprint_statistics import add_shifted
 from ..summary_images import masks_from_structure
 from .background import Background
 from .components import UNMEASURED, Components
@@ -57,6 +58,7 @@ class Structure:
         self._shape, self._sigma_px, self._stated = shape, params.neuron_sigma_px, params.structure_bleed
         self._picture: np.ndarray | None = None
         self._masks: np.ndarray | None = None
+        self._in_masks = np.zeros(shape, bool)
         self._taken = self._turn = 0
         self._noise = 0.0  # of a cell's light in the picture [ADU]; 0: to be measured
         self.bleed = self._stated or 0.0
@@ -93,6 +95,8 @@ class Structure:
                 f"extract: structure is a picture (y, x) of floats, labels (y, x) or masks (n, y, x) on {self._shape}, "
                 f"found {array.shape} {array.dtype}"
             )
+        if self._masks is not None:
+            self._in_masks = np.asarray(self._masks.any(0))
 
     def take(self, picture: np.ndarray, stop: int) -> None:
         """Take the mean picture (y, x) of the frames before `stop`; the first one, and then one of twice as many."""
@@ -119,7 +123,7 @@ class Structure:
         for n in range(min(count, cells.count)):
             k = (self._turn + n) % cells.count
             if self._masks is not None:
-                cells.structural[k] = _share_within(cells, k, np.asarray(self._masks.any(0)))
+                cells.structural[k] = _share_within(cells, k, self._in_masks)
             else:
                 assert self._picture is not None
                 cells.label[k] = light_of(cells, k, self._picture, background, self.bleed)
@@ -188,10 +192,7 @@ def light_of(cells: Components, k: int, picture: np.ndarray, background: Backgro
     others = []
     for other in cells.neighbour[k, : cells.neighbours[k]].tolist():
         box = np.zeros(cells.box_shape, np.float32)
-        dy, dx = cells.origin[other] - cells.origin[k]
-        here = np.s_[max(0, dy) : height + min(0, dy), max(0, dx) : width + min(0, dx)]
-        there = np.s_[max(0, -dy) : height + min(0, -dy), max(0, -dx) : width + min(0, -dx)]
-        box[here] = cells.box[other][there]
+        add_shifted(box, cells.origin[k], cells.box[other], cells.origin[other], np.float32(1))
         light = (box * noise)[near]
         if light.any():
             others.append(light / float(light.max()))

@@ -47,20 +47,20 @@ class Weights(NamedTuple):
 
     def combined(self, values: np.ndarray) -> np.ndarray:
         """Return the values (K,) of the cells from those of their sections (n,), NaN where none is known."""
-        known = np.isfinite(values) & (self.cell >= 0)
-        at, count = self.cell[known], len(self.cells)
-        total = np.bincount(at, (self.unit * self.gain)[known] * values[known], count)
-        precision = np.bincount(at, self.precision[known], count)
-        with np.errstate(invalid="ignore", divide="ignore"):
-            return np.asarray(total / precision)
+        return self._over_precision(values, self.unit * self.gain)
 
     def mean(self, values: np.ndarray) -> np.ndarray:
         """Return the mean (K,) over the sections of each cell, weighted by what each tells of it, NaN of none."""
+        return self._over_precision(values, self.precision)
+
+    def _over_precision(self, values: np.ndarray, weight: np.ndarray) -> np.ndarray:
+        """Σ weight · value over Σ precision (K,), over the sections of each cell that are known."""
         known = np.isfinite(values) & (self.cell >= 0)
         at, count = self.cell[known], len(self.cells)
+        total = np.bincount(at, weight[known] * values[known], count)
+        precision = np.bincount(at, self.precision[known], count)
         with np.errstate(invalid="ignore", divide="ignore"):
-            total = np.bincount(at, self.precision[known] * values[known], count)
-            return np.asarray(total / np.bincount(at, self.precision[known], count))
+            return np.asarray(total / precision)
 
     def share(self) -> np.ndarray:
         """Return what part of its cell each section tells (n,), 0 of one in no cell."""

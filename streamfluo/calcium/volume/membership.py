@@ -9,7 +9,7 @@ import numpy as np
 
 def joined(
     count: int, plane: np.ndarray, pairs: np.ndarray, weight: np.ndarray, may_share: np.ndarray
-) -> list[np.ndarray]:  # fmt: skip
+) -> list[np.ndarray]:
     """Return groups of sections, the rows of each ascending, from pairs (m, 2) that are one cell, the surest first.
 
     A cell has at most one section in a slice, and no two in slices that cannot show one cell: `may_share` (planes,

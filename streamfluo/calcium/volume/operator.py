@@ -18,7 +18,9 @@ from ...core.spec import Spec
 from ...core.state import State, require_array, require_int
 from ...core.step_values import IDS, PRESENT
 from ...core.unseen import known_values
+from ..component_shapes import SHOWN_POINTS
 from ..extracted_components import MEASURES
+from ..values_by_id import values_by_id
 from .combination import Weights
 from .joining import CELL_MEASURES, SECTION_MEASURES, Joining, Slices
 from .sections import Seen
@@ -28,7 +30,6 @@ EVERY_FRAMES = 50
 _SECTION_COLUMNS = {
     "cell": np.int64, "z": np.int64, "id": np.int64, "share": np.float64, "overlap": np.float64, "shared": np.float64,
 }  # fmt: skip
-_CONTOUR_POINTS = 120
 
 
 class VolumeParams(Params, frozen=True):
@@ -114,9 +115,8 @@ class Volume(Operator):
             depths_um = tuple((plane.z - first) * p.z_step_um for plane in planes)
         slices = Slices(tuple(plane.z for plane in planes), depths_um, self.spec.pixel_um, p.cell_um)
         self._joining = Joining(self.spec.shape, slices, p.min_frames, float(np.exp(-1 / p.memory_frames)))
-        self._contours = np.empty((0, _CONTOUR_POINTS, 2), np.float32)
+        self._contours = np.empty((0, SHOWN_POINTS, 2), np.float32)
         self._said: dict[int, int] = {}  # the cell of each section, as the table `sections` has it
-        self._missing: set[int] = set()
         self._next_index = 0
 
     def update(self, block: Block, inputs: Values = NO_VALUES) -> Output:
@@ -168,8 +168,8 @@ class Volume(Operator):
         found, sections = np.asarray(inputs["contours"]), self._joining.sections
         if len(found) != len(ids):
             return
-        points = min(found.shape[1], _CONTOUR_POINTS) if len(found) else 0
-        kept = np.full((len(sections), _CONTOUR_POINTS, 2), np.nan, np.float32)
+        points = min(found.shape[1], SHOWN_POINTS) if len(found) else 0
+        kept = np.full((len(sections), SHOWN_POINTS, 2), np.nan, np.float32)
         kept[: len(self._contours)] = self._contours
         rows = sections.rows(plane[order], ids[order])
         kept[rows] = np.nan
@@ -226,7 +226,7 @@ class Volume(Operator):
         """Contours (z, id, point, yx), NaN where a slice does not show the cell."""
         joining = self._joining
         weights, z = joining.weights, np.array(joining.slices.z)[joining.sections.plane].astype(int)
-        shown = np.full((max(joining.slices.z) + 1, len(weights.cells), _CONTOUR_POINTS, 2), np.nan, np.float32)
+        shown = np.full((max(joining.slices.z) + 1, len(weights.cells), SHOWN_POINTS, 2), np.nan, np.float32)
         for n in range(min(len(self._contours), len(weights.cell))):
             if weights.cell[n] >= 0:
                 shown[z[n], weights.cell[n]] = self._contours[n]
@@ -245,7 +245,7 @@ class Volume(Operator):
         count = np.shape(state.get("contours", ()))[:1]
         if count and count[0] > len(self._joining.sections):
             raise StateError("volume: state 'contours' must be of sections that are there")
-        self._contours = require_array(state, "contours", np.empty((*count, _CONTOUR_POINTS, 2), np.float32), self.kind)
+        self._contours = require_array(state, "contours", np.empty((*count, SHOWN_POINTS, 2), np.float32), self.kind)
 
 
 def _of_cells(weights: Weights, of_sections: np.ndarray) -> np.ndarray:
@@ -255,15 +255,13 @@ def _of_cells(weights: Weights, of_sections: np.ndarray) -> np.ndarray:
 
 
 def _by_id(frames: Sequence[tuple[np.ndarray, np.ndarray]]) -> dict[str, np.ndarray]:
-    """Values (t, K) by id of frames whose cells may differ, 0 where one is not known, and which are."""
-    ids = np.unique(np.concatenate([cells for cells, _ in frames])) if frames else np.empty(0, np.int64)
-    values = np.zeros((len(VALUES), len(frames), len(ids)), np.float32)
-    there = np.zeros((len(frames), len(ids)), bool)
-    for t, (cells, of_cells) in enumerate(frames):
-        at = np.searchsorted(ids, cells)
-        there[t, at] = np.isfinite(of_cells[0])
-        values[:, t, at] = np.nan_to_num(of_cells)
-    return {IDS: ids.astype(np.int64), PRESENT: there, **dict(zip(VALUES, values, strict=True))}
+    """Values (t, K) by id of frames whose cells may differ, 0 where none of a cell's sections is known."""
+    found = values_by_id(VALUES, frames)
+    return {
+        **found,
+        PRESENT: found[PRESENT] & np.isfinite(found[VALUES[0]]),
+        **{n: np.nan_to_num(found[n]) for n in VALUES},
+    }
 
 
 def _section_table(columns: np.ndarray) -> Table:

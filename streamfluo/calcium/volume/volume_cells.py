@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import scipy.sparse
@@ -32,9 +32,11 @@ class VolumeCells:
     """
 
     def __init__(
-        self, slices: Mapping[str, ExtractedComponents], planes: Sequence[Plane] = (),
+        self,
+        slices: Mapping[str, ExtractedComponents],
+        planes: Sequence[Plane] = (),
         joined: RecordedStep | None = None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         if len({part.shape for part in slices.values()}) > 1:
             found = ", ".join(f"{name} {part.shape}" for name, part in slices.items())
             raise SessionError(f"slices of one volume have one shape, found {found}")
@@ -76,23 +78,22 @@ class VolumeCells:
     @property
     def traces(self) -> np.ndarray:
         """Denoised activity (K, T) float32."""
-        return self._combined("traces")
+        return self._of_cells("traces", self._joining.weights.combined)
 
     @property
     def raw(self) -> np.ndarray:
         """Demixed activity (K, T) float32."""
-        return self._combined("raw")
+        return self._of_cells("raw", self._joining.weights.combined)
 
     @property
     def spikes(self) -> np.ndarray:
         """Rate of spikes up to a factor (K, T) float32."""
-        return self._combined("spikes")
+        return self._of_cells("spikes", self._joining.weights.combined)
 
     @property
     def dff(self) -> np.ndarray:
         """ΔF/F (K, T) float32, the mean of the sections by what each tells."""
-        of = self._joining.weights.mean
-        return np.array([of(row) for row in self._values["dff"].T], np.float32).reshape(len(self.frame), len(self)).T
+        return self._of_cells("dff", self._joining.weights.mean)
 
     @property
     def t_s(self) -> np.ndarray:
@@ -155,8 +156,8 @@ class VolumeCells:
     def _measures(self) -> dict[str, np.ndarray]:
         return dict(zip(CELL_MEASURES, self._joining.cell_measures().T, strict=True))
 
-    def _combined(self, name: str) -> np.ndarray:
-        of = self._joining.weights.combined
+    def _of_cells(self, name: str, of: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+        """Values (K, T) of a name, those of each frame made of its sections' by `of`."""
         return np.array([of(row) for row in self._values[name].T], np.float32).reshape(len(self.frame), len(self)).T
 
     def _of_sections(self, name: str) -> np.ndarray:
@@ -186,9 +187,7 @@ class VolumeCells:
         return [(int(self._joining.sections.plane[row]), row) for row in rows]
 
 
-def _slices_of(
-    parts: Sequence[ExtractedComponents], planes: Sequence[Plane], joined: RecordedStep | None
-) -> Slices:  # fmt: skip
+def _slices_of(parts: Sequence[ExtractedComponents], planes: Sequence[Plane], joined: RecordedStep | None) -> Slices:
     """The slices: their depths as the stream states them, or as the run's step was told."""
     z = tuple(plane.z for plane in planes) or tuple(range(len(parts)))
     depths_um: list[float | None] = [plane.z_um for plane in planes] or [None] * len(parts)

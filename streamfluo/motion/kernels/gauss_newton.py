@@ -76,28 +76,12 @@ def build_images(template, kernel, noise, by, matrix):  # type: ignore[no-untype
     image, images, limit, window = template
     height, width = image.shape
     first, last = by * BLOCK_PX, min((by + 1) * BLOCK_PX, height)
-    radius = len(kernel) // 2
     top, bottom, left, right = window[0], window[1], window[2], window[3]
     count = last - first
     smooth = np.empty((count + 2, width + 2), np.float32)  # one more pixel all round
-    wide = np.empty(width + 2 * radius + 2, np.float32)
-    for i in range(count + 2):
-        wide[:] = 0
-        middle = wide[radius + 1 : radius + 1 + width]
-        above, here = first - 1 + i - radius, first - 1 + i
-        add_scaled(image[min(max(here, top), bottom - 1)], kernel[radius], middle)
-        for k in range(radius):
-            y, z = min(max(above + k, top), bottom - 1), min(max(here + radius - k, top), bottom - 1)
-            _add_two(image[y], image[z], (kernel[k], kernel[k]), middle)
-        wide[: radius + 1 + left] = middle[left]
-        wide[radius + 1 + right :] = middle[right - 1]
-        smooth[i] = 0
-        add_scaled(wide[radius : radius + width + 2], kernel[radius], smooth[i])
-        for k in range(radius):
-            end = 2 * radius - k
-            _add_two(wide[k : k + width + 2], wide[end : end + width + 2], (kernel[k], kernel[k]), smooth[i])
+    _smooth(image, window, kernel, first - 1, smooth)
     slopes, variance = np.empty((3, count, width), np.float32), np.empty((count, width), np.float32)
-    padded = np.empty(width + 6, np.float32)
+    _fill_slopes(image, window, first, slopes)
     for i in range(count):
         y = first + i
         for bx in range(matrix.shape[1]):
@@ -107,16 +91,6 @@ def build_images(template, kernel, noise, by, matrix):  # type: ignore[no-untype
             images[0, y, x] = (smooth[i + 2, x + 1] - smooth[i, x + 1]) * np.float32(0.5)
             images[1, y, x] = (smooth[i + 1, x + 2] - smooth[i + 1, x]) * np.float32(0.5)
             images[2, y, x] = smooth[i + 1, x + 1]
-        padded[3 : width + 3] = image[y]
-        padded[: left + 3] = image[y, left]
-        padded[right + 3 :] = image[y, right - 1]
-        slopes[0, i] = 0
-        slopes[1, i] = 0
-        slopes[2, i] = image[y]
-        for k in range(3):
-            both = np.float32(SECANT[k]), -np.float32(SECANT[k])
-            _add_two(image[min(y + k + 1, bottom - 1)], image[max(y - k - 1, top)], both, slopes[0, i])
-            _add_two(padded[4 + k : 4 + k + width], padded[2 - k : 2 - k + width], both, slopes[1, i])
     limit[by] = 0
     for i in range(count):
         add_scaled(variance[i], np.float32(CLIP_SIGMA**2 / count), limit[by])
@@ -138,6 +112,49 @@ def build_images(template, kernel, noise, by, matrix):  # type: ignore[no-untype
                 for x in range(bx * BLOCK_PX, min((bx + 1) * BLOCK_PX, width)):
                     total += products[x]
                 matrix[by, bx, j, k] = total
+
+
+@part
+def _smooth(image, window, kernel, first, smooth):  # type: ignore[no-untyped-def]
+    """Write rows of an image (y, x) from `first` on, smoothed along both axes, to smooth (n, x + 2): one pixel more at
+    each end. What lies outside the window (4,) repeats its border."""
+    width, radius = image.shape[1], len(kernel) // 2
+    top, bottom, left, right = window[0], window[1], window[2], window[3]
+    wide = np.empty(width + 2 * radius + 2, np.float32)
+    for i in range(len(smooth)):
+        wide[:] = 0
+        middle, here = wide[radius + 1 : radius + 1 + width], first + i
+        add_scaled(image[min(max(here, top), bottom - 1)], kernel[radius], middle)
+        for k in range(radius):
+            y, z = min(max(here - radius + k, top), bottom - 1), min(max(here + radius - k, top), bottom - 1)
+            _add_two(image[y], image[z], (kernel[k], kernel[k]), middle)
+        wide[: radius + 1 + left] = middle[left]
+        wide[radius + 1 + right :] = middle[right - 1]
+        smooth[i] = 0
+        add_scaled(wide[radius : radius + width + 2], kernel[radius], smooth[i])
+        for k in range(radius):
+            end = 2 * radius - k
+            _add_two(wide[k : k + width + 2], wide[end : end + width + 2], (kernel[k], kernel[k]), smooth[i])
+
+
+@part
+def _fill_slopes(image, window, first, slopes):  # type: ignore[no-untyped-def]
+    """Write ∂_y, ∂_x (SECANT) and the image itself, of its rows (y, x) from `first` on, to slopes (3, n, x)."""
+    width = image.shape[1]
+    top, bottom, left, right = window[0], window[1], window[2], window[3]
+    padded = np.empty(width + 6, np.float32)
+    for i in range(slopes.shape[1]):
+        y = first + i
+        padded[3 : width + 3] = image[y]
+        padded[: left + 3] = image[y, left]
+        padded[right + 3 :] = image[y, right - 1]
+        slopes[0, i] = 0
+        slopes[1, i] = 0
+        slopes[2, i] = image[y]
+        for k in range(3):
+            both = np.float32(SECANT[k]), -np.float32(SECANT[k])
+            _add_two(image[min(y + k + 1, bottom - 1)], image[max(y - k - 1, top)], both, slopes[0, i])
+            _add_two(padded[4 + k : 4 + k + width], padded[2 - k : 2 - k + width], both, slopes[1, i])
 
 
 @kernel
