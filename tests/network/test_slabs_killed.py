@@ -36,6 +36,7 @@ if what == "send":
     print(to._slabs._segment.name, flush=True)
     for n in range(count):
         to.send(Block(n, np.array([n]), movie[n % 8][None]))
+    time.sleep(0.5)  # the notes of the last frames are with the socket's own thread, which a busy machine lets wait
     print("sent", flush=True)
     time.sleep(60)
 else:
