@@ -16,7 +16,6 @@ from .console import console
 
 KERNEL_S, BELIEVED = 0.45, 20  # seconds of a core for a kernel, until so many have been timed here
 AGAIN_S = 0.05
-MANY = 3  # kernels that are not in the cache: of fewer, other processes would take longer to begin than to compile
 
 
 @dataclass
@@ -97,11 +96,12 @@ def compiled(config: Config, spec: Spec, beside: bool = False) -> Iterator[None]
     Only once kernels are found missing do other processes begin; nothing is said or lost where all are there. With
     `beside` the first frame waits only for what it needs itself: the rest is compiled, or loaded, beside the frames.
     """
-    from ..pixels.compiles import compiles_told  # numba, which other commands need not wait for
+    from ..pixels.compiles import compiles_told, misses_asked  # numba, which other commands need not wait for
 
     with console.status("building operators") as status:
         missing = _Missing(lambda: jobs_of(config, with_overrides(config, spec)), beside, status.update)
-        with compiles_told(missing.tell), putting_off(missing.compiled) if beside else nullcontext() as put_off:
+        told = compiles_told(missing.tell), misses_asked(missing.compiled_by_others)
+        with told[0], told[1], putting_off(missing.compiled) if beside else nullcontext() as put_off:
             yield
     if put_off is not None:
         missing.goes_on()
@@ -113,31 +113,36 @@ class _Missing:
 
     def __init__(self, jobs: Callable[[], Sequence[Job]], beside: bool, show: Callable[[str], None]) -> None:
         self._jobs, self._beside, self._show = jobs, beside, show
-        self._found = 0
+        self._began = False
         self._compiling: tuple[Course, Compiling] | None = None
 
-    def tell(self, name: str) -> None:
-        """A kernel is missing."""
+    def compiled_by_others(self) -> bool:
+        """Have processes compile all that is missing, if they have not yet; return whether they did now."""
         from ..pixels.compiles import cache_folder
 
-        self._found += 1
-        if self._found == MANY and cores() > 1 and cache_folder() is not None:
-            with suppress(Exception):  # who builds the chain raises it again, with its place in the config
-                self._compiling = begin(self._jobs(), self._show, self._beside)
-                if self._beside:
-                    self._compiling[1].wait_for_first_frame()
-                else:
-                    self._compiling[1].wait()
+        if self._began or cores() == 1 or cache_folder() is None:
+            return False
+        self._began = True
+        with suppress(Exception):  # who builds the chain raises it again, with its place in the config
+            self._compiling = begin(self._jobs(), self._show, self._beside)
+            if self._beside:
+                self._compiling[1].wait_for_first_frame()
+            else:
+                self._compiling[1].wait()
+        return True
+
+    def tell(self, name: str) -> None:
+        """This process compiles a kernel."""
         self._show(f"compiling {name.replace('_', ' ')} (once on a machine; cached after that)")
 
     @contextmanager
     def compiled(self) -> Iterator[None]:
         """Once the processes are through: what is done within says what is still missing."""
-        from ..pixels.compiles import compiles_told
+        from ..pixels.compiles import compiles_told, misses_asked
 
         while self._compiling is not None and not (self._compiling[1].over or ended()):
             time.sleep(AGAIN_S)
-        with compiles_told(self.tell):
+        with compiles_told(self.tell), misses_asked(self.compiled_by_others):
             yield
 
     def goes_on(self) -> None:

@@ -22,11 +22,18 @@ from .template import ROW_STRIDE, Template
 
 
 def compile_measuring(params: MotionParams, spec: Spec) -> None:
-    """Compile what measures the shift of a frame, and of the template against its anchor."""
+    """Compile what measures the shift of a frame, and of the template against its anchor, near by or far off."""
     grid, scratch = _grid_and_template(params, spec)
-    for pixels in _registered(params, spec):
+    registered = _registered(params, spec)
+    for pixels in registered:
         scratch.measure(Frame(pixels, seen_window(pixels)), np.zeros((*grid.shape, 2)))
     ShiftFilter()
+    search = CoarseSearch(spec.shape, both_axes(params.max_shift_px))
+    search.bin(registered[0], 1.0)
+    search.find(scratch.structure)
+    correlation(np.zeros(spec.shape, np.float32), scratch.image, (0, spec.shape[0], 0, spec.shape[1]), ROW_STRIDE)
+    if (saturated := saturation_adu(spec)) is not None:
+        fraction_from(_frame(spec.shape, spec.dtype), saturated, ROW_STRIDE)
 
 
 def compile_correcting(params: MotionParams, spec: Spec) -> None:
@@ -41,13 +48,7 @@ def compile_correcting(params: MotionParams, spec: Spec) -> None:
     nothing = Measurement(patches_px, 1.0, 0.0, Evidence(1.0, 1.0, 0.0, 1.0, 0.0), scratch.own_light)
     for pixels in registered:
         scratch.misfit(Frame(pixels, seen_window(pixels)), nothing)
-    correlation(corrected, scratch.image, seen, ROW_STRIDE)
     scratch.update(CorrectedFrame(corrected, corrected, seen, scratch.own_light), 1.0, False)()
-    search = CoarseSearch(spec.shape, both_axes(params.max_shift_px))
-    search.bin(registered[0], 1.0)
-    search.find(scratch.structure)
-    if (saturated := saturation_adu(spec)) is not None:
-        fraction_from(raw, saturated, ROW_STRIDE)
 
 
 def _grid_and_template(params: MotionParams, spec: Spec) -> tuple[PatchGrid, Template]:

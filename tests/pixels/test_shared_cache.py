@@ -19,6 +19,7 @@ from streamfluo import Spec
 from streamfluo.engine.compile_tasks import Job
 from streamfluo.engine.compiling import compile_kernels
 from streamfluo.pixels.kernels import cache_faults
+from streamfluo.pixels.kernels.cache_misses import misses_asked
 
 KERNEL = """
 import streamfluo.pixels.kernels
@@ -159,3 +160,21 @@ def test_a_process_that_is_killed_while_it_compiles_leaves_the_others_to_go_on()
     assert compile_kernels([Job("moments", Spec((8, 8), "uint16"), {})], 1, killed, heard.append) == ["moments"]
     assert [(told.kind, told.what) for told in heard] == [("moments", "stopped")]
     assert "exit code -9" in heard[0].name
+
+
+def test_a_kernel_that_others_compile_meanwhile_is_loaded(tmp_path):
+    asked = []
+
+    def there_now():
+        first = not asked
+        asked.append(True)
+        if first:
+            twice_from(tmp_path)(2)  # as another process would
+        return first
+
+    with misses_asked(there_now):
+        again = twice_from(tmp_path)
+        assert again(3) == 6
+    assert again.stats.cache_hits
+    with misses_asked(lambda: pytest.fail("nothing is missing")):
+        assert twice_from(tmp_path)(4) == 8

@@ -29,6 +29,7 @@ from numba.extending import overload
 from numba.np import arrayobj
 
 from .cache_faults import cached_if_possible, loads_in_spite, saves_in_spite
+from .cache_misses import looked_for_again
 
 OPTIONS: Mapping[str, Any] = {"nogil": True, "cache": True, "no_cfunc_wrapper": True}
 
@@ -113,6 +114,7 @@ def _lock(folder: str) -> AbstractContextManager[Any]:
         return nullcontext()
 
 
+Cache.load_overload = looked_for_again(Cache.load_overload)  # type: ignore[method-assign]
 IndexDataCacheFile.load = _locked(loads_in_spite(IndexDataCacheFile.load))  # type: ignore[method-assign]
 IndexDataCacheFile.save = _locked(IndexDataCacheFile.save)  # type: ignore[method-assign]
 Cache._save_overload = saves_in_spite(Cache._save_overload)  # type: ignore[method-assign]
