@@ -19,6 +19,8 @@ from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from pathlib import Path
 
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # as all commands do: threads that wait would count as work
+
 import numpy as np
 
 from streamfluo import Block, Operator, Source, Spec
