@@ -29,6 +29,7 @@ FLOORS = {
     "engine": {"core", "sources", "network", "session", "actions", "inputs"},
     "reprocess": {"core", "sources", "session", "engine"},
     "report": {"core", "pixels", "session"},
+    "verify": {"core", "sources", "session", "engine"},
     "viewer": {"core", "network"},
     "web": {"core", "network", "viewer"},  # of the viewer what knows no Qt: tests/web
     "cli": {
@@ -42,6 +43,7 @@ FLOORS = {
         "engine",
         "reprocess",
         "report",
+        "verify",
         "viewer",
         "web",
         *FACES,
