@@ -1,4 +1,4 @@
-"""What `streamfluo verify` notices, and what it costs: flipped bytes over all files of a session; speed against reading.
+"""What `streamfluo verify` notices, and what it costs: flipped bits over all files of a session, speed against reading.
 
     python tools/bench_verify.py [FLIPS] [SEED]
 

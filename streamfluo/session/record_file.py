@@ -38,8 +38,8 @@ class RecordFile:
     """One append-only file of records, `size` bytes of which are kept; a failed write is cut back to whole records.
 
     With `aside` what stands behind them is put into a file of its own first: FILE.torn-SIZE. `calls` watches what is
-    asked of the disk, as `name write` and `name fsync`. `crc32` is of the records' own crc32s, one after the other (None
-    where some were there before): that of all bytes is the same whatever they hold, as each record ends in its own.
+    asked of the disk, as `name write` and `name fsync`. `crc32` is that of the records' own crc32s, None where some
+    records were there before: that of all bytes would be the same whatever they hold, as each record ends in its own.
     """
 
     def __init__(
