@@ -65,9 +65,8 @@ def returned(folder):
 
 def flips(folder, count, seed):
     rng, facts, before = np.random.default_rng(seed), open_session(folder).facts, returned(folder)[0]
-    print(
-        f"{'file':44s} {'bytes':>9s} {'flips':>6s} {'noticed':>8s} {'changed values':>15s} {'of these by the reader':>23s}"
-    )
+    heads = f"{'bytes':>9s} {'flips':>6s} {'noticed':>8s} {'changed values':>15s} {'of these by the reader':>23s}"
+    print(f"{'file':44s} {heads}")
     totals = np.zeros(4, int)
     for path in sorted(p for p in folder.rglob("*") if p.is_file() and p.name != ".lock"):
         original = path.read_bytes()
