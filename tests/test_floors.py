@@ -29,6 +29,7 @@ FLOORS = {
     "engine": {"core", "sources", "network", "session", "actions", "inputs"},
     "reprocess": {"core", "sources", "session", "engine"},
     "report": {"core", "pixels", "session"},
+    "catalogue": {"core", "pixels", "session", "report"},
     "verify": {"core", "sources", "session", "engine"},
     "viewer": {"core", "network"},
     "web": {"core", "network", "viewer"},  # of the viewer what knows no Qt: tests/web
@@ -43,6 +44,7 @@ FLOORS = {
         "engine",
         "reprocess",
         "report",
+        "catalogue",
         "verify",
         "viewer",
         "web",

@@ -39,6 +39,8 @@ COMMANDS = {  # in the order of --help: the module, and its function or, for a g
     "export": ("export", "export"),
     "report": ("report", "report"),
     "register": ("register", "register"),
+    "catalogue": ("catalogue", "app"),
+    "find": ("find", "find"),
     "warm": ("warm", "warm"),
     "station": ("daemon", "station"),
     "housekeeping": ("daemon", "housekeeping"),

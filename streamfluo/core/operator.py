@@ -302,6 +302,14 @@ class Operator(ABC):
         return None
 
     @staticmethod
+    def measures(step: ReportedStep) -> Mapping[str, float] | None:
+        """Return what a catalogue lists of a recorded step, by names with their unit; None: the numbers it declares.
+
+        NaN, or a name left out, where the run does not tell. Costs one pass over the values at most.
+        """
+        return None
+
+    @staticmethod
     def as_recorded(step: RecordedStep, params: Mapping[str, Any]) -> Mapping[str, Any]:
         """Return the parameters with which the frames of a recorded step are made again, as they were then."""
         return params

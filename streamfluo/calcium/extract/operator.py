@@ -21,7 +21,7 @@ from ...core.state import State, require_array, require_int
 from ...core.unseen import VALID, known_pixels, valid_frames
 from ..extracted_components import MEASURES, ExtractedComponents
 from ..refine.refinement import refined_extract
-from ..report import report_of
+from ..report import measures_of, report_of
 from ..summary import IMAGES
 from ..volume.volume_cells import VolumeCells
 from . import results as snapshots
@@ -71,6 +71,7 @@ class Extract(Operator):
     joins = {"cells": VolumeCells.of}
     refine = staticmethod(refined_extract)
     report = staticmethod(report_of)
+    measures = staticmethod(measures_of)
     gives: tuple[Gives, ...] = (
         Gives("traces", "by_id", ("t", "id"), "σ", "denoised activity in noise σ of one frame, as of this frame"),
         Gives("raw", "by_id", ("t", "id"), "σ", "demixed activity"),
