@@ -31,6 +31,7 @@ FLOORS = {
     "report": {"core", "pixels", "session"},
     "catalogue": {"core", "pixels", "session", "report"},
     "verify": {"core", "sources", "session", "engine"},
+    "sweep": {"core", "pixels", "sources", "session", "engine", "report", "catalogue", "reprocess"},
     "viewer": {"core", "network"},
     "web": {"core", "network", "viewer"},  # of the viewer what knows no Qt: tests/web
     "cli": {
@@ -46,6 +47,7 @@ FLOORS = {
         "report",
         "catalogue",
         "verify",
+        "sweep",
         "viewer",
         "web",
         *FACES,
