@@ -12,8 +12,9 @@ from ..core.errors import SessionError, SourceError, StreamfluoError
 from ..session.files import save_json
 from ..session.lock import take
 from .cluster import Workers, connected
+from .collections import LEDGER
 from .in_parts import Part, merged, parts_of, process_part
-from .one_recording import LEDGER, Outcome, Task, reprocess_one, there
+from .one_recording import Outcome, Task, reprocess_one, there
 from .recordings import Recording
 
 FOUND = "outcomes.json"
