@@ -13,7 +13,7 @@ from ..reprocess.one_recording import Outcome
 from ..sweep.grid import Axis, Point
 from .console import console
 
-PRINTED, ROWS = 6, 60  # figures beside the parameters, and rows, that are printed
+PRINTED, ROWS = 5, 60  # figures beside the parameters, and rows, that are printed
 
 
 def show_sweep(axes: Sequence[Axis], points: Sequence[Point], outcomes: Mapping[str, Outcome], out: Path) -> None:
@@ -23,7 +23,9 @@ def show_sweep(axes: Sequence[Axis], points: Sequence[Point], outcomes: Mapping[
 
     rows = list(rows_of(points, outcomes, out))
     shown, several = telling(rows, PRINTED), len({point.recording.name for point in points}) > 1
-    table = Table(*(["recording"] if several else []), *(axis.target for axis in axes), *shown, box=None)
+    table = Table(box=None)
+    for name in (*(["recording"] if several else []), *(axis.target for axis in axes), *shown):
+        table.add_column(name, overflow="fold")
     for row in rows[:ROWS]:
         known = [spelled(row.figures[name]) if name in row.figures else "–" for name in shown]
         table.add_row(*([row.point.recording.name] if several else []), *row.values, *known)

@@ -21,7 +21,7 @@ from .truth import against_truth
 
 PLANES = 32  # whose steps are measured
 TRUTH = "truth"
-FIRST = ("f1", "cells", "snr", "traces_r", "localisations", "resolution")  # what people look at first
+FIRST = ("f1", "cells", "found_share", "false_a_frame", "traces_r", "snr", "localisations")  # what people look at first
 
 
 @dataclass(frozen=True)
