@@ -360,3 +360,81 @@ def test_a_resumed_session_is_verified(tmp_path):
         other[at] ^= 1
         path.write_bytes(other)
         assert check_files(tmp_path / "s", open_session(tmp_path / "s").facts).damaged, at
+
+
+@pytest.fixture
+def sampled(monkeypatch):
+    """As of a long run: only its first 16 frames and those behind the last checkpoint are recomputed."""
+    monkeypatch.setattr("streamfluo.verify.recomputed.HEAD_FRAMES", 16)
+    monkeypatch.setattr("streamfluo.verify.recomputed.SHORT_S", 0.0)
+
+
+def test_a_sample_is_the_beginning_and_what_follows_the_last_checkpoint_and_says_so(session, sampled):
+    at = load_checkpoint(session / "checkpoint.npz").next_index
+    assert 16 <= at <= 80
+    said = verify_session(session, Wanted()).checked
+    assert said[1:] == ["frames 0 to 15 recomputed", f"frames {at} to 79 recomputed, with the snapshots"]
+    (session / "checkpoint.npz").unlink()
+    forget_manifest(session)
+    assert verify_session(session, Wanted()).checked[-1] == "snapshots not recomputed, --full does"
+
+
+@pytest.mark.parametrize(("place", "noticed"), [("head", True), ("between", False)])
+def test_a_sample_notices_what_it_recomputes_and_all_frames_notice_the_rest(session, sampled, place, noticed):
+    at = load_checkpoint(session / "checkpoint.npz").next_index
+    if at < 20:
+        pytest.skip("the last checkpoint was taken early")
+    frame = 3 if place == "head" else at - 2
+    values = open_session(session).values("moments")["total_signal"].copy()
+
+    def change(array):
+        places = np.flatnonzero(array == values[frame])
+        array[places] += 1
+
+    rewritten(session, "moments", "total_signal", change)
+    forget_manifest(session)
+    assert (words(session, Wanted()) == "not reproducible") == noticed
+    assert words(session, Wanted(full=True)) == "not reproducible"
+
+
+def test_snapshots_that_are_not_those_of_the_tail_are_noticed_by_a_sample(session, sampled):
+    path = session / "snapshots" / "motion.npz"
+    with np.load(path) as held:
+        arrays = dict(held)
+    arrays["mean"][5, 5] = np.nextafter(arrays["mean"][5, 5], np.float32(1e9))
+    np.savez(path, **arrays)
+    forget_manifest(session)
+    assert any(one.startswith("not reproducible: motion.mean: 1 of") for one in found(session, Wanted()))
+
+
+def test_a_session_of_several_planes_is_verified_and_one_planes_lost_frame_is_named(tmp_path):
+    config = '[record]\nraw = true\n[[step]]\nkind = "moments"\n'
+    with open_source("sim:calcium?channels=2&z=2&frames=10&shape=32x32&seed=1", planes=True) as source:
+        engine = Engine(source, parse_config(config), tmp_path / "s")
+        engine.start()
+        engine.wait()
+    assert found(tmp_path / "s", Wanted(full=True)) == []
+    plane = open_session(tmp_path / "s").planes[1]
+    place = tmp_path / "s" / "planes" / "1" / "values" / "moments.sfv"
+    place.write_bytes(b"")
+    forget_manifest(tmp_path / "s")
+    assert any(f"incomplete: {plane}/moments: no values at all, of 10 frames" in one for one in found(tmp_path / "s"))
+
+
+def test_live_changes_are_made_again_at_their_frames(tmp_path):
+    from streamfluo.core.control import Change
+
+    config = '[record]\nraw = true\n[[step]]\nkind = "spots"\n'
+    with open_source(URI) as source:
+        engine = Engine(
+            source, parse_config(config), tmp_path / "s", changes=[Change(30, "spots", "false_alarms", 20.0)]
+        )
+        engine.start()
+        engine.wait()
+    session = open_session(tmp_path / "s")
+    assert [event["event"] for event in session.events].count("set") == 1
+    assert found(tmp_path / "s", Wanted(full=True)) == []
+    path = tmp_path / "s" / "events.jsonl"
+    path.write_bytes(b"".join(line for line in path.read_bytes().splitlines(True) if b'"set"' not in line))
+    forget_manifest(tmp_path / "s")
+    assert words(tmp_path / "s", Wanted(full=True)) == "not reproducible"
