@@ -74,6 +74,7 @@ DOORS = {
     "pylsl": ("actions/lsl.py", "inputs/lsl.py"),
     "pynwb": ("session/nwb_writer.py",),
     "zarr": ("sources/*.py", "session/*.py"),
+    "fsspec": ("sources/zarr_remote.py",),
     "av": ("sources/video.py", "viewer/movie.py"),  # reading, and writing what a window shows
     "imagecodecs": ("network/compressed.py",),
     "matplotlib": ("*/report.py", "report/*.py", "cli/*.py"),

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 PANELS, COLUMNS = 9, 3
-LINES = 8  # told apart by colour
+LINES, DASHES = 8, ("-", "--", ":", "-.")  # lines that coincide are seen through each other
 LOG_RATIO = 20.0  # a parameter whose values lie further apart is drawn along a logarithm
 
 
@@ -62,7 +62,7 @@ def _draw(panel: Axes, name: str, axes: Sequence[Axis], rows: Sequence[Row]) -> 
         x = np.array(along)[order]
         short = [axis.target if len(axes) > 2 else axis.target.rpartition(".")[2] for axis in others]
         label = ", ".join(f"{target} = {value}" for target, value in zip(short, rest, strict=True))
-        panel.plot(x, middle, "o-", ms=3.5, color=colour_of(n), label=label or None)
+        panel.plot(x, middle, DASHES[n % len(DASHES)], marker="o", ms=3.5, color=colour_of(n), label=label or None)
         if np.any(high > low):
             panel.vlines(x, low, high, color=colour_of(n), lw=0.8, alpha=0.6)
     _label(panel, first, along, numbers)
