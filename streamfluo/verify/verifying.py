@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from ..core.errors import SessionError, StreamfluoError
 from ..session.checkpoint import load_checkpoint
+from ..session.exported import KEPT
 from ..session.lock import is_held
 from ..session.manifest import MANIFEST, check_files
 from ..session.reader import Session, open_session
@@ -48,7 +49,9 @@ def _facts_files(path: Path) -> Iterator[Path]:
     """Files that make a folder a session, but for those that lie within one, as in an export of it."""
     for file in path.rglob("session*.json"):
         named = file.name in ("session.json", "session.copy.json") and not file.is_symlink()
-        if named and not any((above / "session.json").exists() for above in file.parent.parents):
+        within = any((above / "session.json").exists() for above in file.parent.parents)
+        kept = file.parent.name == KEPT and (file.parents[1] / "frames.csv").exists()  # of an export, beside its frames
+        if named and not within and not kept:
             yield file
 
 
@@ -70,6 +73,8 @@ def verify_session(path: Path, wanted: Wanted = Wanted(), progress: Progress = l
         findings += _unreadable(session, findings)
         findings += _untold(path, session, files.untold)
         findings += missing(session)
+        if session.state == "interrupted":  # what a kill tore off was never written
+            findings = [f._replace(kind="incomplete") if "torn: " in f.what else f for f in findings]
         if any(finding.kind == "damaged" for finding in findings):
             if wanted.recompute:
                 checked.append("not recomputed, as it is damaged")
