@@ -27,7 +27,8 @@ def draw_trends(figures: Sequence[Figure], path: Path) -> int:
     from matplotlib import rc_context
     from matplotlib.figure import Figure as Canvas
 
-    shown = [figure for figure in figures if len(figure.trend.day) > 1][:PANELS]
+    told = sorted(figures, key=lambda figure: figure.trend.verdict == "undetermined")
+    shown = [figure for figure in told if len(figure.trend.day) > 1][:PANELS]
     rows = max(1, math.ceil(len(shown) / _COLUMNS))
     with rc_context(STYLE), np.errstate(all="ignore"):
         canvas = Canvas(figsize=(_COLUMNS * _INCHES[0], rows * _INCHES[1]), layout="constrained", facecolor="white")

@@ -94,15 +94,20 @@ def trends(
     """Say which figures of a rig drift, have stepped, or are outside their limits, over weeks and months."""
     from ..catalogue.find import Query
     from ..catalogue.report import draw_trends
+    from ..catalogue.trend import MIN_DAYS
     from ..catalogue.trends import trends_in
 
     file = file_of(where)
     found = trends_in(file, Query(where=only or (), since=since), measure or (), by)
     table = Table(by, "step", "figure", "sessions", "days", "median", "says", box=None)
-    for figure in found:
+    told = [figure for figure in found if figure.trend.verdict != "undetermined"]
+    for figure in told:
         days, middle = str(len(figure.trend.day)), spelled(float(np.median(figure.trend.value)))
         table.add_row(figure.group, figure.step, figure.name, str(figure.sessions), days, middle, figure.said)
     console.print(table)
+    if len(told) < len(found):
+        few = counted(len(found) - len(told), "figure")
+        console.print(f"{few} on fewer than {MIN_DAYS} days: nothing can be told of them yet")
     out = to or file.with_name(f"{file.stem}-trends.png")
     drawn = draw_trends(found, out)
     warned = sum(figure.warns for figure in found)
