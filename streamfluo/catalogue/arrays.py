@@ -36,9 +36,7 @@ def missing(step: str, name: str, kind: str, why: str) -> ArrayDifference:
 def array_difference(step: str, name: str, kind: str, a: np.ndarray, b: np.ndarray) -> ArrayDifference:
     """Return what differs between two arrays of one shape; of two shapes, that."""
     if a.shape != b.shape:
-        rows = "rows" if kind == "table" else "shape"
-        said = f"{_shape(a)} and {_shape(b)} {rows}"
-        return missing(step, name, kind, said)
+        return missing(step, name, kind, f"{_shape(a)} and {_shape(b)}")
     if a.dtype == b.dtype and _same_bits(a, b):
         return ArrayDifference(step, name, kind, True, a.size, said="equal to the bit")
     if a.dtype.kind not in "biuf" or b.dtype.kind not in "biuf":
@@ -64,7 +62,7 @@ def array_difference(step: str, name: str, kind: str, a: np.ndarray, b: np.ndarr
         said += f"; {spelled(only)} known in one alone"
     scatter = float(np.std(p[both])) if both.any() else 0.0
     mean = float(np.mean(np.abs(p - q)[both])) if both.any() else 0.0
-    weight = mean / scatter if scatter > 0 else mean
+    weight = mean / scatter if scatter > 0 else 0.0
     return ArrayDifference(
         step, name, kind, False, a.size, differ, known.get("largest"), known.get("median"), correlation, weight, said
     )

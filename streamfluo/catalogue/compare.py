@@ -63,9 +63,7 @@ class Comparison:
         if not self.same_recording:
             return f"Different: these are two recordings{beside}; {len(others)} of {counted(compared, 'array')} differ."
         facts = [fact.what for fact in self.facts if fact.counts]
-        said = (
-            f"{len(others)} of {counted(compared, 'array')} differ" if others else "the values that both have are equal"
-        )
+        said = f"{len(others)} of {counted(compared, 'array')} differ" if others else "what both have is equal"
         worst = max(others, key=lambda array: array.weight, default=None)
         if worst is not None and np.isfinite(worst.weight) and worst.weight > 0:
             said += f", most of all {worst.step}.{worst.name} ({worst.said})"
@@ -85,11 +83,11 @@ def compare(a: Session, b: Session, progress: Progress = lambda step: None) -> C
     Values are aligned by frame, cells by their footprints. A step's values are in memory at once. Raises SessionError.
     """
     found = Comparison(same_recording=a.series["uid"] == b.series["uid"])
-    found.facts += [Fact(*fact) for fact in _facts(a, b) if fact[1] != fact[2]]
+    found.facts += _facts(a, b)
     for name in dict.fromkeys([*a.steps, *b.steps]):
         if name not in a.steps or name not in b.steps:
-            there = ["there" if name in s.steps else "not there" for s in (a, b)]
-            found.facts.append(Fact(f"step {name}", *there))
+            one_has, other_has = ("there" if name in s.steps else "not there" for s in (a, b))
+            found.facts.append(Fact(f"step {name}", one_has, other_has))
             continue
         progress(name)
         found.params += _params(name, a, b)
@@ -101,19 +99,29 @@ def compare(a: Session, b: Session, progress: Progress = lambda step: None) -> C
     return found
 
 
-def _facts(a: Session, b: Session) -> Iterator[tuple[str, str, str, bool]]:
-    for what, key in (("series uid", "uid"), ("source", "source")):
-        yield what, str(a.series[key]), str(b.series[key]), key == "uid"
-    yield "state", a.state, b.state, False
-    yield "frames", spelled(a.frames), spelled(b.frames), True
-    yield "lost frames", spelled(a.lost), spelled(b.lost), True
-    yield "gaps", *(f"{[(g.first, g.count) for g in s.gaps[:20]]} ({len(s.gaps)})" for s in (a, b)), True
-    yield "frame shape", str(a.spec.shape), str(b.spec.shape), True
-    yield "interval [s]", str(a.spec.interval_s), str(b.spec.interval_s), False
-    yield "pixel [µm]", str(a.spec.pixel_um), str(b.spec.pixel_um), False
-    versions = [s.facts.get("versions") if isinstance(s.facts.get("versions"), Mapping) else {} for s in (a, b)]
-    for name in dict.fromkeys([*versions[0], *versions[1]]):
-        yield f"version of {name}", *(str(v.get(name, "none")) for v in versions), False
+def _facts(a: Session, b: Session) -> list[Fact]:
+    def fact(what: str, of: Callable[[Session], object], counts: bool = True) -> Fact:
+        return Fact(what, str(of(a)), str(of(b)), counts)
+
+    found = [
+        fact("series uid", lambda s: s.series["uid"]), fact("source", lambda s: s.series["source"], False),
+        fact("state", lambda s: s.state, False), fact("frames", lambda s: spelled(s.frames)),
+        fact("lost frames", lambda s: spelled(s.lost)), fact("gaps", _gaps), fact("frame shape", lambda s: s.spec.shape),
+        fact("interval [s]", lambda s: s.spec.interval_s, False), fact("pixel [µm]", lambda s: s.spec.pixel_um, False),
+    ]  # fmt: skip
+    for name in dict.fromkeys([*_versions(a), *_versions(b)]):
+        found.append(Fact(f"version of {name}", _versions(a).get(name, "none"), _versions(b).get(name, "none"), False))
+    return [each for each in found if each.a != each.b]
+
+
+def _gaps(session: Session) -> str:
+    listed = ", ".join(f"{gap.count} at {gap.first} ({gap.reason})" for gap in session.gaps[:8])
+    return f"{len(session.gaps)}: {listed}" if listed else "none"
+
+
+def _versions(session: Session) -> dict[str, str]:
+    found = session.facts.get("versions")
+    return {str(name): str(version) for name, version in found.items()} if isinstance(found, Mapping) else {}
 
 
 def _params(name: str, a: Session, b: Session) -> list[Fact]:
@@ -163,6 +171,10 @@ def _values(name: str, a: Session, b: Session, matched: Matched | None) -> Itera
     for key in dict.fromkeys([*one, *other]):
         p, q = one.get(key), other.get(key)
         if isinstance(p, Mapping) and isinstance(q, Mapping):
+            rows = [len(table.get("frame", ())) for table in (p, q)]
+            if rows[0] != rows[1]:
+                yield missing(name, key, "table", f"{spelled(rows[0])} and {spelled(rows[1])} rows")
+                continue
             for column in dict.fromkeys([*p, *q]):
                 yield _pair(name, f"{key}.{column}", "table", p.get(column), q.get(column))
             continue
@@ -184,9 +196,8 @@ def _ids(one: Mapping[str, Any], other: Mapping[str, Any], matched: Matched | No
     if matched is None or (np.array_equal(p, q) and np.array_equal(*matched.ids.T)):
         return np.intersect1d(p, q, return_indices=True)[1:]
     places = [{int(i): n for n, i in enumerate(ids)} for ids in (p, q)]
-    both = [
-        (places[0][int(i)], places[1][int(j)]) for i, j in matched.ids if int(i) in places[0] and int(j) in places[1]
-    ]
+    both = [(places[0].get(i, -1), places[1].get(j, -1)) for i, j in matched.ids.tolist()]
+    both = [pair for pair in both if min(pair) >= 0]
     columns = np.array(both, np.int64).reshape(-1, 2)
     return columns[:, 0], columns[:, 1]
 
