@@ -104,9 +104,11 @@ def _facts(a: Session, b: Session) -> list[Fact]:
         return Fact(what, str(of(a)), str(of(b)), counts)
 
     found = [
-        fact("series uid", lambda s: s.series["uid"]), fact("source", lambda s: s.series["source"], False),
+        fact("series uid", lambda s: s.series["uid"]),
+        fact("source", lambda s: s.series["source"], False),
         fact("state", lambda s: s.state, False), fact("frames", lambda s: spelled(s.frames)),
-        fact("lost frames", lambda s: spelled(s.lost)), fact("gaps", _gaps), fact("frame shape", lambda s: s.spec.shape),
+        fact("lost frames", lambda s: spelled(s.lost)), fact("gaps", _gaps),
+        fact("frame shape", lambda s: s.spec.shape),
         fact("interval [s]", lambda s: s.spec.interval_s, False), fact("pixel [µm]", lambda s: s.spec.pixel_um, False),
     ]  # fmt: skip
     for name in dict.fromkeys([*_versions(a), *_versions(b)]):

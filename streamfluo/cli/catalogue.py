@@ -65,6 +65,24 @@ def scan(
 
 
 @app.command()
+def add(
+    session: Annotated[Path, typer.Argument(help="the session folder", show_default=False)],
+    to: Annotated[Path | None, typer.Option(help="the catalogue's file [default: catalogue.sqlite beside it]")] = None,
+    background: Annotated[bool, typer.Option(help="take what other programs leave of the machine")] = False,
+) -> None:
+    """Read one session into a catalogue, as the daemon does with each that is over."""
+    from ..catalogue.database import FILE
+    from ..catalogue.scan import add as added
+    from ..engine.low_priority import step_back
+
+    if background:
+        step_back()
+    file = to or session.resolve().parent / FILE
+    entry = added(session, file)
+    console.print(f"catalogue: {file}: {entry.fields['name']}: {entry.fields['state']}", soft_wrap=True)
+
+
+@app.command()
 def page(
     where: Where = Path(),
     to: Annotated[Path | None, typer.Option(help="folder to write [default: beside the file, NAME-page]")] = None,
