@@ -48,8 +48,8 @@ Environment=NUMBA_CACHE_DIR=%C/streamfluo
 def unit_file(config: DaemonConfig, system: bool) -> str:
     """Return the unit of a daemon's config, for the system's or for this user's service manager.
 
-    The system's may write into the folders of sessions, exports and the catalogue alone; all but the first may be absent when it
-    starts.
+    The system's may write into the folders of sessions, exports and the catalogue alone; all but the first may be
+    absent when it starts.
     """
     exports = [] if config.disks.export is None else [config.disks.exports]
     catalogues = [] if config.catalogue is None else [config.catalogue.parent]
