@@ -67,6 +67,17 @@ class Findings:
     sentences: Sequence[str] = ()
 
 
+@dataclass(frozen=True)
+class Matched:
+    """Things of two recorded steps that are the same: what they are, how many each has, `ids` (n, 2) of each pair and
+    their likeness (n,), 1 where they are alike."""
+
+    what: str
+    counts: tuple[int, int]
+    ids: np.ndarray
+    likeness: np.ndarray
+
+
 class ReportedValues(Protocol):
     """Values of one record: of which frames, and the arrays by name; columns of a table as `TABLE/COLUMN`."""
 
