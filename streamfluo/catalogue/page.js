@@ -11,6 +11,7 @@
     "<": (a, b) => a < b, "<=": (a, b) => a <= b, ">": (a, b) => a > b, ">=": (a, b) => a >= b,
     "=": (a, b) => a === b, "!=": (a, b) => a !== b,
   };
+  let revealed = -1;
   const texts = rows.map((row) => `${row.textContent} ${row.dataset.words} ${row.dataset.steps}`.toLowerCase());
 
   function term(word) {
@@ -39,10 +40,21 @@
     $("none").hidden = count > 0;
   }
 
+  function reveal(n) {
+    const wanted = heads[n].classList.contains("more") ? n : -1;
+    if (wanted === revealed) return;
+    for (const row of [table.tHead.rows[0], ...rows]) {
+      if (revealed > 0) row.cells[revealed].classList.remove("shown");
+      if (wanted > 0) row.cells[wanted].classList.add("shown");
+    }
+    revealed = wanted;
+  }
+
   function sort(head) {
     const n = heads.indexOf(head), number = head.classList.contains("number") || head.dataset.name === "began";
     const down = head.ariaSort === null ? number : head.ariaSort === "ascending";
     heads.forEach((other) => { other.ariaSort = null; });
+    reveal(n);
     head.ariaSort = down ? "descending" : "ascending";
     const key = (row) => {
       const value = valueOf(row, n);
@@ -55,10 +67,10 @@
 
   asked.forEach((input) => { input.oninput = show; });
   heads.forEach((head) => { if (head.dataset.name) head.firstChild.onclick = () => sort(head); });
-  const toggles = [["gallery", table, "cards"], ["all", table.parentNode, "every"]];
-  toggles.forEach(([id, element, name]) => {
-    $(id).onclick = () => { $(id).ariaPressed = String(element.classList.toggle(name)); };
-  });
+  $("gallery").onclick = () => { $("gallery").ariaPressed = String(table.classList.toggle("cards")); };
+  $("sorting").onchange = () => {
+    sort(heads[column.get($("sorting").value || "began")]);
+  };
   heads[column.get("began")].ariaSort = "descending";
   show();
 })();

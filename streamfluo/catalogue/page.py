@@ -24,11 +24,17 @@ from .columns import COLUMNS
 from .database import CatalogueError, opened
 from .details import details_of
 from .find import Query, Row, Rows, found_in
+from .measures import CAMERA, FRAMES
 
 MARK = ".streamfluo-catalogue"  # in a folder that may be written anew
 SESSIONS, PREVIEWS = "sessions", "previews"
-PLAIN = ("frames", "lost", "duration_s")  # columns behind the name, before the figures
+PLAIN = ("frames", "lost", "duration_s")
 HIDDEN = ("lost_share", "interval_s", "height_px", "width_px", "pixel_um", "nbytes", "doubts")
+RESULTS = 3  # figures of a session in words
+FIRST = (
+    "cells", "emitters", "spots", "resolution_nm", "resolution_px", "spots_a_frame", "photons", "snr", "precision_px",
+    "spikes", "gain_e_per_adu", "offset_adu", "read_noise_e", "motion_px", "valid_share",
+)  # fmt: skip
 STATES = ("finished", "running", "aborted", "interrupted", "failed", "unreadable", "gone")
 _HERE = Path(__file__).parent
 
@@ -137,16 +143,16 @@ def _head(found: Rows, connection: sqlite3.Connection) -> Markup:
     return element(
         "header",
         element("div", element("h1", "Catalogue"), element("p", f"{counted(len(found.rows), 'session')} · {said}"),
-                element("p", ", ".join(roots[:4]), class_="note"), class_="title"),
+                element("p", ", ".join(roots[:4]), class_="note"), element("output", "", id="count"), class_="title"),
         element("div",
                 _void("input", id="words", type="search", placeholder="words, or cells>50 lost=0",
                       aria_label="search", autocomplete="off", spellcheck="false"),
-                _choice("state", states), _choice("step", kinds), _choice("rig", rigs),
+                _choice("state", states), _choice("step", kinds), _choice("rig", rigs), _sorting(found.names.measures),
                 element("label", "from ", _void("input", id="since", type="date")),
                 element("label", "to ", _void("input", id="until", type="date")),
                 element("button", "gallery", id="gallery", type="button"),
-                element("button", "all columns", id="all", type="button"),
-                element("output", "", id="count"), class_="tools"),
+                
+                class_="tools"),
     )  # fmt: skip
 
 
@@ -161,13 +167,18 @@ def _choice(name: str, words: Sequence[str]) -> Markup:
     return element("select", *options, id=name, aria_label=name)
 
 
+def _sorting(measures: Sequence[str]) -> Markup:
+    options = [element("option", "sort by …", value="")]
+    options += [element("option", " ".join(_with_unit(name)).strip(), value=name) for name in (*HIDDEN, *measures)]
+    return element("select", *options, id="sorting", aria_label="sort by")
+
+
 def _table(found: Rows, pictured: set[int]) -> Markup:
-    shown = [name for name in found.shown() if name not in COLUMNS]
-    rest = [*HIDDEN, *(name for name in found.names.measures if name not in shown)]
+    rest = [*HIDDEN, *found.names.measures]
     heads = [element("th", "", class_="picture"), _title("began", False), _title("session", False, "name")]
-    heads += [_title("state", False), *(_title(name, True) for name in (*PLAIN, *shown))]
+    heads += [_title("state", False), element("th", "results", scope="col"), *(_title(name, True) for name in PLAIN)]
     heads += [_title(name, True, extra="more") for name in rest]
-    rows = (_row(row, pictured, [*shown], rest) for row in found.rows)
+    rows = (_row(row, pictured, rest) for row in found.rows)
     table = element("table", element("thead", element("tr", *heads)), element("tbody", joined(rows)), id="sessions")
     return element("div", table, element("p", "No session fits.", id="none", hidden="hidden"), class_="sheet")
 
@@ -184,13 +195,14 @@ _UNITS = {"e_per_adu": "e⁻/ADU", "px": "px", "um": "µm", "nm": "nm", "s": "s"
 
 
 def _with_unit(name: str) -> tuple[str, str]:
+    name = name.replace("snr", "SNR")
     for end, unit in _UNITS.items():
         if name.endswith(f"_{end}") and len(name) > len(end) + 1:
             return name.removesuffix(f"_{end}").removesuffix("_per").replace("_", " "), unit
     return name.replace("_", " "), ""
 
 
-def _row(row: Row, pictured: set[int], shown: Sequence[str], rest: Sequence[str]) -> Markup:
+def _row(row: Row, pictured: set[int], rest: Sequence[str]) -> Markup:
     state, fields, here = state_of(row), row.fields, f"{SESSIONS}/{row.id}.html"
     began = str(fields["began"] or "")
     image = Markup(f'<img loading="lazy" alt="" src="{PREVIEWS}/{row.id}.png">') if row.id in pictured else ""
@@ -203,11 +215,25 @@ def _row(row: Row, pictured: set[int], shown: Sequence[str], rest: Sequence[str]
         element("td", began[:10], element("small", began[11:16]), class_="began", data_value=began),
         name,
         element("td", element("span", state, class_=f"state {state}"), data_value=state),
-        *(_cell(key, row.value(key)) for key in (*PLAIN, *shown)),
+        element("td", *_results(row), class_="results"),
+        *(_cell(key, row.value(key)) for key in PLAIN),
         *(_cell(key, row.value(key), "more") for key in rest),
     ]
     words = " ".join([str(fields["path"]), str(fields["rig"] or ""), *row.words.values()])
     return element("tr", *cells, data_steps=fields["steps"] or "", data_rig=fields["rig"] or "", data_words=words)
+
+
+def _results(row: Row) -> list[Markup]:
+    """The main figures of a session in words, those of its last steps before those of the first."""
+    found: dict[str, float] = {}
+    for step in reversed(row.measures):
+        if row.kinds[step] not in (CAMERA, FRAMES):
+            found = {**found, **{name: v for name, v in row.measures[step].items() if name not in found}}
+    found = {name: v for name, v in found.items() if not (name.endswith("_px") and f"{name[:-3]}_nm" in found)}
+    ranked = sorted(found, key=lambda name: FIRST.index(name) if name in FIRST else len(FIRST))[:RESULTS]
+    said = ((_with_unit(name), spelled(found[name])) for name in ranked)
+    return [element("span", element("b", value), f" {unit}" if unit else "", f" {name}", class_="result")
+            for (name, unit), value in said]  # fmt: skip
 
 
 def _cell(key: str, value: Any, extra: str = "") -> Markup:

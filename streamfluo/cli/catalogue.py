@@ -5,9 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 import typer
+from rich.table import Table
 from typer.core import TyperGroup
 
+from ..core.findings import spelled
 from .console import console, counted, one_line
 from .progress import step_progress
 
@@ -62,6 +65,24 @@ def scan(
 
 
 @app.command()
+def add(
+    session: Annotated[Path, typer.Argument(help="the session folder", show_default=False)],
+    to: Annotated[Path | None, typer.Option(help="the catalogue's file [default: catalogue.sqlite beside it]")] = None,
+    background: Annotated[bool, typer.Option(help="take what other programs leave of the machine")] = False,
+) -> None:
+    """Read one session into a catalogue, as the daemon does with each that is over."""
+    from ..catalogue.database import FILE
+    from ..catalogue.scan import add as added
+    from ..engine.low_priority import step_back
+
+    if background:
+        step_back()
+    file = to or session.resolve().parent / FILE
+    entry = added(session, file)
+    console.print(f"catalogue: {file}: {entry.fields['name']}: {entry.fields['state']}", soft_wrap=True)
+
+
+@app.command()
 def page(
     where: Where = Path(),
     to: Annotated[Path | None, typer.Option(help="folder to write [default: beside the file, NAME-page]")] = None,
@@ -73,6 +94,42 @@ def page(
     out = to or file.with_name(f"{file.stem}-page")
     count = write_page(file, out)
     console.print(f"page: {out / 'index.html'}: {counted(count, 'session')}", soft_wrap=True)
+
+
+@app.command()
+def trends(
+    where: Where = Path(),
+    measure: Annotated[
+        list[str] | None, typer.Option(help="figures to look at, extract.snr [default: what a rig does, not a sample]")
+    ] = None,
+    by: Annotated[str, typer.Option(help="what tells rigs apart: rig, camera, host, source, user.KEY")] = "rig",
+    only: Annotated[list[str] | None, typer.Option("--where", help="conditions, as of streamfluo find")] = None,
+    since: Annotated[str | None, typer.Option(help="sessions begun then or later: 2026-11")] = None,
+    to: Annotated[
+        Path | None, typer.Option(help="picture to write [default: beside the file, NAME-trends.png]")
+    ] = None,
+) -> None:
+    """Say which figures of a rig drift, have stepped, or are outside their limits, over weeks and months."""
+    from ..catalogue.find import Query
+    from ..catalogue.report import draw_trends
+    from ..catalogue.trend import MIN_DAYS
+    from ..catalogue.trends import trends_in
+
+    file = file_of(where)
+    found = trends_in(file, Query(where=only or (), since=since), measure or (), by)
+    table = Table(by, "step", "figure", "sessions", "days", "median", "says", box=None)
+    told = [figure for figure in found if figure.trend.verdict != "undetermined"]
+    for figure in told:
+        days, middle = str(len(figure.trend.day)), spelled(float(np.median(figure.trend.value)))
+        table.add_row(figure.group, figure.step, figure.name, str(figure.sessions), days, middle, figure.said)
+    console.print(table)
+    if len(told) < len(found):
+        few = counted(len(found) - len(told), "figure")
+        console.print(f"{few} on fewer than {MIN_DAYS} days: nothing can be told of them yet")
+    out = to or file.with_name(f"{file.stem}-trends.png")
+    drawn = draw_trends(found, out)
+    warned = sum(figure.warns for figure in found)
+    console.print(f"trends: {counted(len(found), 'figure')}, {warned} to look at; {drawn} drawn: {out}", soft_wrap=True)
 
 
 def _tell(what: str, lines: list[str]) -> None:

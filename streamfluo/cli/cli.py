@@ -41,6 +41,7 @@ COMMANDS = {  # in the order of --help: the module, and its function or, for a g
     "register": ("register", "register"),
     "catalogue": ("catalogue", "app"),
     "find": ("find", "find"),
+    "diff": ("diff", "diff"),
     "warm": ("warm", "warm"),
     "station": ("daemon", "station"),
     "housekeeping": ("daemon", "housekeeping"),

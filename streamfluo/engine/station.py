@@ -21,6 +21,7 @@ from ..network.control import Handle
 from ..session.disk_calls import DiskCalls
 from ..sources.opening import open_source
 from . import log_context
+from .cataloguing import Cataloguing
 from .config import Config
 from .daemon_config import DaemonConfig, load_daemon_config
 from .disk_facts import disk_facts, room_facts, root_for_new, root_of
@@ -78,6 +79,7 @@ class Station:
         self._goes_on.set()
         self._said: dict[str, Any] = {"state": "waiting", "why": "", "session": ""}
         self._series, self._totals, self._calls = 0, Totals(), DiskCalls()
+        self._cataloguing = Cataloguing()
 
     def run(self) -> None:
         """Take series until `stop`."""
@@ -102,6 +104,7 @@ class Station:
             self._close_source()
             self._say("stopped")
             self._tell(self.status())
+            self._cataloguing.close()
 
     def stop(self) -> None:
         """End with what has arrived written; callable from a signal handler, on the thread of `run`."""
@@ -234,6 +237,8 @@ class Station:
         if engine.gave_up:
             sys.exit(f"{self._name}: {engine.error}")  # a thread hangs in a call to the disk: a new process does not
         self._known.note(series.uid, folder, whole)
+        if self.config.catalogue is not None:
+            self._cataloguing.add(folder, self.config.catalogue)
         self._over(whole)
         gc.collect()  # an engine and its threads know each other; of 40 series 70 MB stayed until then
         give_back_memory()

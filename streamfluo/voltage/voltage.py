@@ -91,8 +91,9 @@ class Voltage(Operator):
         quality = step.snapshot.get("quality", np.empty((0, len(QUALITY))))
         found = {"cells": float(len(quality))}
         snr, spikes = (quality[:, QUALITY.index(name)] for name in ("snr", "spikes"))
-        if np.isfinite(snr).any():
-            found |= {"snr": float(np.nanmedian(snr)), "spikes": float(np.nansum(spikes))}
+        known = np.isfinite(snr) & (spikes > 0)  # of a cell that nothing was learned of they are 0
+        if known.any():
+            found |= {"snr": float(np.median(snr[known])), "spikes": float(np.sum(spikes[known]))}
         return found
 
     def __init__(self, params: VoltageParams, spec: Spec, device: str = "cpu") -> None:

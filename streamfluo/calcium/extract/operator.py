@@ -19,6 +19,7 @@ from ...core.registry import register
 from ...core.spec import Spec
 from ...core.state import State, require_array, require_int
 from ...core.unseen import VALID, known_pixels, valid_frames
+from ..across_days.matched import matched_components
 from ..extracted_components import MEASURES, ExtractedComponents
 from ..refine.refinement import refined_extract
 from ..report import measures_of, report_of
@@ -72,6 +73,7 @@ class Extract(Operator):
     refine = staticmethod(refined_extract)
     report = staticmethod(report_of)
     measures = staticmethod(measures_of)
+    matched = staticmethod(matched_components)
     gives: tuple[Gives, ...] = (
         Gives("traces", "by_id", ("t", "id"), "σ", "denoised activity in noise σ of one frame, as of this frame"),
         Gives("raw", "by_id", ("t", "id"), "σ", "demixed activity"),
