@@ -151,8 +151,8 @@ def test_a_store_of_several_images_gives_each(tmp_path):
 
 def test_a_plate_gives_each_field_of_each_well_and_leads_nowhere_else(tmp_path):
     wells = [{"path": "A/1"}, {"path": "B/2"}, {"path": "../elsewhere"}]
-    image(tmp_path / "elsewhere" / "0")
     group(tmp_path / "elsewhere", well={"images": [{"path": "0"}]})
+    image(tmp_path / "elsewhere" / "0")
     group(tmp_path / "plate.zarr", plate={"wells": wells})
     for well in ("A/1", "B/2"):
         group(tmp_path / "plate.zarr" / well, well={"images": [{"path": "0"}, {"path": "1"}]})
