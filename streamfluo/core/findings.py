@@ -70,12 +70,12 @@ class Findings:
 @dataclass(frozen=True)
 class Matched:
     """Things of two recorded steps that are the same: what they are, how many each has, `ids` (n, 2) of each pair and
-    their likeness (n,), 1 where they are alike."""
+    its `agreement` (n,): the correlation of two footprints, or the probability of a pair."""
 
     what: str
     counts: tuple[int, int]
     ids: np.ndarray
-    likeness: np.ndarray
+    agreement: np.ndarray
 
 
 class ReportedValues(Protocol):
