@@ -9,11 +9,13 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
 from ..core.errors import ConfigError, SessionError, SourceError, StreamfluoError
 from ..core.source import Source
+from ..core.spec import Spec
 from ..network.connections import give_back_memory
 from ..network.control import Handle
 from ..session.disk_calls import DiskCalls
@@ -36,6 +38,13 @@ PAUSES_S = (0.5, 30.0)  # before a source that is not there is asked again: at f
 log = logging.getLogger("streamfluo")
 
 
+Building = Callable[[Config, Spec], AbstractContextManager[None]]
+
+
+def _nothing_around(config: Config, spec: Spec) -> AbstractContextManager[None]:
+    return nullcontext()
+
+
 class Stop(BaseException):
     """The station is to end while it waits for its source."""
 
@@ -48,12 +57,14 @@ class Station:
     """Takes series after series of a source until it is stopped; tells each second how it fares.
 
     What it waits for, and why, is in what it tells: a source that is not there, a series that is recorded already. A
-    chain that does not fit a series is said, and the series recorded without it. Raises ConfigError for a config or a
-    source's name that is wrong.
+    chain that does not fit a series is said, and the series recorded without it. `building` is entered while a chain
+    is built. Raises ConfigError for a config or a source's name that is wrong.
     """
 
-    def __init__(self, path: Path, name: str, tell: Callable[[Mapping[str, Any]], None]) -> None:
-        self._path, self._name, self._tell = path, name, tell
+    def __init__(
+        self, path: Path, name: str, tell: Callable[[Mapping[str, Any]], None], building: Building = _nothing_around
+    ) -> None:
+        self._path, self._name, self._tell, self._building = path, name, tell, building
         self.config: DaemonConfig = load_daemon_config(path)
         self.config.source(name)
         log_context.note(source=name)
@@ -250,7 +261,8 @@ class Station:
         settings = self.config.source(self._name)
         chain: Config = self.config.chain(settings, source.spec, source.series)
         try:
-            return Engine(source, chain, folder, resume=resume, program="daemon", calls=self._calls)
+            with self._building(chain, source.spec):
+                return Engine(source, chain, folder, resume=resume, program="daemon", calls=self._calls)
         except ConfigError as error:
             log.warning("%s: recorded without its chain: %s", self._name, error)
             return Engine(
