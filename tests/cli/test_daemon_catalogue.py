@@ -1,6 +1,7 @@
 """The daemon's sessions go into its catalogue once they are over, and no recording minds one that cannot be written."""
 
 import subprocess
+import time
 
 import pytest
 from test_daemon import begin, daemon, end, frames, needs_signals, rig, sender, sources, until, whole  # noqa: F401
