@@ -160,7 +160,7 @@ def _matched(name: str, a: Session, b: Session, found: Comparison) -> Matched | 
         said = f"{len(matched.ids)} {matched.what} are in both, {p - len(matched.ids)} in A alone, "
         said += f"{q - len(matched.ids)} in B alone"
         if len(matched.ids):
-            said += f"; agreement {spelled(float(np.median(matched.agreement)))} (median)"
+            said += f"; alike by {spelled(float(np.median(matched.alike)))} (median)"
         found.same.append(Same(name, said, p + q - 2 * len(matched.ids)))
     return matched
 

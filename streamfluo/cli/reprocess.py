@@ -35,6 +35,7 @@ def reprocess(
     parts: Annotated[
         int, typer.Option(min=1, help="cut each recording into so many, where all steps merge: moments, sofi, gain, …")
     ] = 1,
+    catalogue: Annotated[Path | None, typer.Option(help="the file of `streamfluo catalogue` that gets them")] = None,
     changes: Annotated[
         list[str] | None, typer.Option("--set", help="change a parameter: step.key or source.key=value")
     ] = None,
@@ -67,6 +68,13 @@ def reprocess(
     table.add_row(str(len(wanted)), *(str(became[name]) for name in ("done", "there", "failed")))
     console.print(table)
     console.print(f"reprocess: {out}", soft_wrap=True)
+    if catalogue is not None:
+        from ..catalogue.scan import scan
+
+        try:
+            scan(out, catalogue)
+        except StreamfluoError as error:
+            console.print(f"not catalogued: {error}", soft_wrap=True)
     if failed:
         raise SourceError(f"reprocess: {counted(len(failed), 'recording')} failed, named above; the others are done")
 

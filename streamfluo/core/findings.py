@@ -69,13 +69,13 @@ class Findings:
 
 @dataclass(frozen=True)
 class Matched:
-    """Things of two recorded steps that are the same: what they are, how many each has, `ids` (n, 2) of each pair and
-    its `agreement` (n,): the correlation of two footprints, or the probability of a pair."""
+    """Things of two recorded steps that are the same: what they are, how many each has, `ids` (n, 2) of each pair, and
+    how `alike` it is (n,), to 1: a spatial correlation, or a probability where fields were registered."""
 
     what: str
     counts: tuple[int, int]
     ids: np.ndarray
-    agreement: np.ndarray
+    alike: np.ndarray
 
 
 class ReportedValues(Protocol):

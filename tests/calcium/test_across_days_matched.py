@@ -45,7 +45,7 @@ def test_cells_that_lie_on_each_other_are_one_whatever_their_ids(steps):
     found = matched_components(a, b, True)
     assert found.counts == (3, 3)
     assert sorted(map(tuple, found.ids.tolist())) == [(1, 8), (3, 7)]
-    np.testing.assert_allclose(found.agreement, np.exp(-1 / 16), atol=0.01)  # of two Gaussians of σ = 2, 1 px apart
+    np.testing.assert_allclose(found.alike, np.exp(-1 / 16), atol=0.01)  # of two Gaussians of σ = 2, 1 px apart
 
 
 def test_a_cell_is_matched_once_with_the_nearer_one(steps):

@@ -26,9 +26,9 @@ def matched_components(step: RecordedStep, other: RecordedStep, same_frames: boo
     if same_frames:
         pairs = near_pairs(placed(days, [FieldMap.identity()] * 2, radius_px(days)))
         across = (pairs.a < counts[0]) & (pairs.b >= counts[0])
-        a, b, agreement = pairs.a[across], pairs.b[across] - counts[0], pairs.correlation[across]
-        a, b, agreement = _assigned(a, b, agreement, counts)
-        return Matched("cells", counts, np.stack([days[0].ids[a], days[1].ids[b]], 1), agreement)
+        a, b, correlation = pairs.a[across], pairs.b[across] - counts[0], pairs.correlation[across]
+        a, b, correlation = _assigned(a, b, correlation, counts)
+        return Matched("cells", counts, np.stack([days[0].ids[a], days[1].ids[b]], 1), correlation)
     found = register_days(days)
     ids = found.ids()
     both = ids[(ids >= 0).all(1)]
@@ -38,13 +38,13 @@ def matched_components(step: RecordedStep, other: RecordedStep, same_frames: boo
 
 
 def _assigned(
-    a: np.ndarray, b: np.ndarray, agreement: np.ndarray, counts: tuple[int, int]
+    a: np.ndarray, b: np.ndarray, correlation: np.ndarray, counts: tuple[int, int]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The pairs (n,) of the largest sum of correlations, each component once."""
     from scipy.optimize import linear_sum_assignment
 
     matrix = np.zeros(counts)
-    matrix[a, b] = np.where(agreement >= LEAST_CORRELATION, agreement, 0.0)
+    matrix[a, b] = np.where(correlation >= LEAST_CORRELATION, correlation, 0.0)
     rows, columns = linear_sum_assignment(-matrix)
     kept = matrix[rows, columns] > 0
     return rows[kept], columns[kept], matrix[rows, columns][kept]
