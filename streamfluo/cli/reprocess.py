@@ -16,10 +16,14 @@ from ..engine.building import named_planes
 from ..engine.chain import Chain
 from ..engine.compiling import cores
 from ..engine.config import Config, load_config, with_overrides
+from ..reprocess.one_recording import Outcome
 from ..sources.opening import open_source
 from .compiling import compiled
 from .console import config_file, console, counted
 from .progress import step_progress
+from .sweep import show_sweep
+
+MOST = 1000  # sessions of a sweep, unless somebody asks for more
 
 
 def reprocess(
@@ -39,24 +43,32 @@ def reprocess(
     changes: Annotated[
         list[str] | None, typer.Option("--set", help="change a parameter: step.key or source.key=value")
     ] = None,
+    sweep: Annotated[
+        list[str] | None, typer.Option(help="run every combination of values: step.key=1,2,3; may be given again")
+    ] = None,
+    most: Annotated[int, typer.Option(min=1, help="sessions that a sweep may have at most")] = MOST,
 ) -> None:
     """Run a config over many recordings side by side, each a session like that of a single run; what is done already
     is left alone."""
     from ..reprocess.recordings import recordings
-    from ..reprocess.reprocessing import Cluster
-    from ..reprocess.reprocessing import reprocess as run_all
+    from ..reprocess.reprocessing import Cluster, reprocess_tasks
+    from ..sweep.grid import axes_of, check, points_of, tasks_of
 
     found = config_file(config)
     settings = load_config(found, changes or [])
-    wanted = recordings(sources)
+    wanted, axes = recordings(sources), axes_of(sweep or ())
+    points = points_of(axes, wanted, most if axes else len(wanted))
+    stated = found.name, found.read_text(encoding="utf-8"), tuple(changes or ())
+    check(axes, stated, wanted[0].uri)
     if cluster == "local":
         compile_first(settings, wanted[0].uri)
-    stated = found.name, found.read_text(encoding="utf-8"), tuple(changes or ())
-    became, failed = Counter[str](), []
+    tasks = tasks_of(points, stated, str(out.resolve()))
+    became, failed, outcomes = Counter[str](), [], dict[str, Outcome]()
     with step_progress() as progress:
-        bar = progress.add_task("recordings", total=len(wanted))
-        for outcome in run_all(stated, wanted, out, Cluster(cluster, workers or cores(), parts)):
+        bar = progress.add_task("recordings", total=len(points))
+        for outcome in reprocess_tasks(tasks, out, Cluster(cluster, workers or cores(), parts)):
             became[outcome.became] += 1
+            outcomes[outcome.name] = outcome
             progress.advance(bar)
             if outcome.became == "failed":
                 failed.append(outcome)
@@ -65,9 +77,11 @@ def reprocess(
             elif outcome.why:
                 console.print(f"{outcome.name}: muted: {outcome.why}", soft_wrap=True)
     table = Table("recordings", "done", "there already", "failed", box=None)
-    table.add_row(str(len(wanted)), *(str(became[name]) for name in ("done", "there", "failed")))
+    table.add_row(str(len(points)), *(str(became[name]) for name in ("done", "there", "failed")))
     console.print(table)
     console.print(f"reprocess: {out}", soft_wrap=True)
+    if axes:
+        show_sweep(axes, points, outcomes, out)
     if catalogue is not None:
         from ..catalogue.scan import scan
 

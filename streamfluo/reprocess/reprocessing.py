@@ -12,8 +12,9 @@ from ..core.errors import SessionError, SourceError, StreamfluoError
 from ..session.files import save_json
 from ..session.lock import take
 from .cluster import Workers, connected
+from .collections import LEDGER
 from .in_parts import Part, merged, parts_of, process_part
-from .one_recording import LEDGER, Outcome, Task, reprocess_one, there
+from .one_recording import Outcome, Task, reprocess_one, there
 from .recordings import Recording
 
 FOUND = "outcomes.json"
@@ -33,16 +34,20 @@ def reprocess(config: Stated, wanted: Sequence[Recording], out: Path, on: Cluste
 
     config: its name, text and changes. Raises SessionError while another reprocessing has the folder.
     """
+    yield from reprocess_tasks([Task(config, recording, str(out.resolve())) for recording in wanted], out, on)
+
+
+def reprocess_tasks(tasks: Sequence[Task], out: Path, on: Cluster) -> Iterator[Outcome]:
+    """Yield what became of each task, as `reprocess` does; tasks of one recording may differ in their changes."""
     lock = take(out)
     try:
-        tasks = [Task(config, recording, str(out.resolve())) for recording in wanted]
         outcomes: dict[str, Outcome] = {}
         with connected(on.name, on.workers) as workers:
             for outcome in _in_parts(workers, tasks, on.parts) if on.parts > 1 else _side_by_side(workers, tasks):
                 outcomes[outcome.name] = outcome
                 yield outcome
         try:
-            told = [outcomes[one.name]._asdict() for one in wanted if one.name in outcomes]
+            told = [outcomes[t.recording.name]._asdict() for t in tasks if t.recording.name in outcomes]
             save_json(out / LEDGER / FOUND, told)
         except OSError as error:
             raise SessionError(f"{out}: cannot write what became of the recordings: {error.strerror}") from None
