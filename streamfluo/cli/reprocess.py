@@ -33,8 +33,14 @@ def reprocess(
     ] = "local",
     workers: Annotated[int | None, typer.Option(min=1, help="processes, or jobs [default: one a core]")] = None,
     parts: Annotated[
-        int, typer.Option(min=1, help="cut each recording into so many, where all steps merge: moments, sofi, gain, …")
+        int, typer.Option(min=1, help="cut each recording into so many, which workers take at the same time")
     ] = 1,
+    sample: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="of parts: frames that motion and extract learn from first [default: a 16th, 4096 or more]"
+        ),
+    ] = None,
     changes: Annotated[
         list[str] | None, typer.Option("--set", help="change a parameter: step.key or source.key=value")
     ] = None,
@@ -54,7 +60,7 @@ def reprocess(
     became, failed = Counter[str](), []
     with step_progress() as progress:
         bar = progress.add_task("recordings", total=len(wanted))
-        for outcome in run_all(stated, wanted, out, Cluster(cluster, workers or cores(), parts)):
+        for outcome in run_all(stated, wanted, out, Cluster(cluster, workers or cores(), parts, sample)):
             became[outcome.became] += 1
             progress.advance(bar)
             if outcome.became == "failed":

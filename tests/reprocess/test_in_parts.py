@@ -12,9 +12,10 @@ from streamfluo.core.errors import ConfigError, SessionError
 from streamfluo.core.source import Gap
 from streamfluo.engine.config import parse_config
 from streamfluo.engine.engine import Engine
-from streamfluo.reprocess.in_parts import frames_until, merged, parts_of, process_part
+from streamfluo.reprocess.in_parts import merged, parts_of, process_part
 from streamfluo.reprocess.one_recording import Task, config_of, note
 from streamfluo.reprocess.recordings import recordings
+from streamfluo.reprocess.spans import frames_until
 from streamfluo.session.schema import sealed
 from streamfluo.sources.opening import open_source
 
@@ -141,6 +142,12 @@ def test_a_session_that_was_begun_whole_and_did_not_end_is_no_result(movie):
 
 
 def test_a_step_that_does_not_merge_is_named(movie):
+    stated = ("m.toml", '[[step]]\nkind = "spots"\n', ())
+    with pytest.raises(ConfigError, match=r"m\.toml: step 'spots': spots has no merge and learns from all frames"):
+        parts_of(task(movie, stated), 2, str(movie / "work"))
+
+
+def test_what_is_too_short_to_learn_from_first_is_named(movie):
     stated = ("m.toml", '[[step]]\nkind = "motion"\n', ())
-    with pytest.raises(ConfigError, match=r"m\.toml: step 'motion': motion has no merge"):
+    with pytest.raises(ConfigError, match="step 'motion': 517 frames are too few for parts, which learn from 4096"):
         parts_of(task(movie, stated), 2, str(movie / "work"))
