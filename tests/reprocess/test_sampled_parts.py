@@ -73,15 +73,12 @@ def test_parts_come_as_near_to_the_single_run_as_the_session_says(tmp_path, seed
     born, accepted = (set(events["id"][events["event"] == what].tolist()) for what in ("born", "accepted"))
     assert set(cells.tolist()) <= born
     assert set(whole.values("extract")["ids"].tolist()) <= accepted
-    # what merges saw each frame once, corrected
-    seen = np.isfinite(whole.snapshot("moments")["mean"])
-    assert seen.mean() > 0.7
-    np.testing.assert_allclose(
-        whole.snapshot("moments")["mean"][seen], single.snapshot("moments")["mean"][seen], rtol=0.03
-    )
-    np.testing.assert_allclose(
-        whole.snapshot("motion")["mean"][seen], whole.snapshot("moments")["mean"][seen], rtol=5e-3
-    )
+    top, bottom, left, right = whole.snapshot("motion")["valid_rectangle"]
+    assert (bottom - top) * (right - left) > 0.5 * 64 * 64
+    inner = np.s_[top:bottom, left:right]  # what merges saw each frame once, corrected
+    mean = whole.snapshot("moments")["mean"][inner]
+    np.testing.assert_allclose(mean, single.snapshot("moments")["mean"][inner], rtol=0.01)
+    np.testing.assert_allclose(whole.snapshot("motion")["mean"][inner], mean, rtol=1e-5)
 
 
 def test_a_sample_too_short_to_begin_with_is_named(tmp_path):
