@@ -58,17 +58,26 @@ def reprocess(
         compile_first(settings, wanted[0].uri)
     stated = found.name, found.read_text(encoding="utf-8"), tuple(changes or ())
     became, failed = Counter[str](), []
-    with step_progress() as progress:
-        bar = progress.add_task("recordings", total=len(wanted))
-        for outcome in run_all(stated, wanted, out, Cluster(cluster, workers or cores(), parts, sample)):
-            became[outcome.became] += 1
-            progress.advance(bar)
-            if outcome.became == "failed":
-                failed.append(outcome)
-                named = "" if outcome.why.startswith(f"{outcome.uri}: ") else f"{outcome.uri}: "
-                console.print(f"failed: {named}{outcome.why}", soft_wrap=True)
-            elif outcome.why:
-                console.print(f"{outcome.name}: muted: {outcome.why}", soft_wrap=True)
+    try:
+        with step_progress() as progress:
+            bar = progress.add_task("recordings", total=len(wanted))
+            for outcome in run_all(stated, wanted, out, Cluster(cluster, workers or cores(), parts, sample)):
+                became[outcome.became] += 1
+                progress.advance(bar)
+                if outcome.became == "failed":
+                    failed.append(outcome)
+                    named = "" if outcome.why.startswith(f"{outcome.uri}: ") else f"{outcome.uri}: "
+                    console.print(f"failed: {named}{outcome.why}", soft_wrap=True)
+                elif outcome.why:
+                    console.print(f"{outcome.name}: muted: {outcome.why}", soft_wrap=True)
+    except KeyboardInterrupt:
+        done, left = became["done"] + became["there"], len(wanted) - became.total()
+        console.print(
+            f"stopped: {done} of {counted(len(wanted), 'recording')} done, {len(failed)} failed, {left} left; the same "
+            "command goes on with them",
+            soft_wrap=True,
+        )
+        raise
     table = Table("recordings", "done", "there already", "failed", box=None)
     table.add_row(str(len(wanted)), *(str(became[name]) for name in ("done", "there", "failed")))
     console.print(table)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -44,6 +45,8 @@ def connected(cluster: str, workers: int) -> Iterator[Workers]:
             raise ClusterError(f"reprocess: {cluster}: no scheduler answers: {error}") from None
         with client:
             _require_workers(client, cluster)
+            if cluster == LOCAL:  # Ctrl-C goes to all processes of a terminal: here alone it means something
+                client.register_plugin(_deaf_to_interrupts())
             yield Workers(client)
 
 
@@ -118,3 +121,14 @@ def _require_workers(client: Client, cluster: str) -> None:
 def version() -> str:
     """Return the version of the program, where it runs."""
     return __version__
+
+
+def _deaf_to_interrupts() -> Any:
+    """What has a worker's process leave Ctrl-C to the program that began it, which ends its workers."""
+    from distributed import WorkerPlugin
+
+    class Deaf(WorkerPlugin):
+        def setup(self, worker: Any) -> None:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    return Deaf()

@@ -184,7 +184,7 @@ def merged(parts: Sequence[tuple[PartTask, Part]], learned: Learned | None = Non
     task, config = first.task, config_of(first.task)
     with _opened(task, config) as source:
         source.spec = with_overrides(config, source.spec)
-        chain = _merged_chain(config, source, [part for part, _ in parts])
+        chain = merged_chain(config, source, [part for part, _ in parts])
         given = {step.id: step.operator.gives for step in chain.steps}
         told = {"parts": len(parts), "divided": first.division.facts(len(parts))}
         facts = RunFacts(chain.facts(), given, config.where, config.text, told=told)
@@ -227,7 +227,8 @@ def _ends(chain: Chain, division: Division) -> Iterator[StepValues]:
             yield result.values
 
 
-def _merged_chain(config: Config, source: Source, parts: Sequence[PartTask]) -> Chain:
+def merged_chain(config: Config, source: Source, parts: Sequence[PartTask]) -> Chain:
+    """Return a chain that stands behind the last part, as if it had seen all of them."""
     whole = Chain(config, source.spec)
     states = [_saved(part.place / "state.npz") for part in parts]
     if parts[0].planes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -17,6 +18,7 @@ from .one_recording import LEDGER, Outcome, Task, reprocess_one, there
 from .recordings import Recording
 
 FOUND = "outcomes.json"
+PARTS = "-parts-"  # in the name of the hidden folder of a recording's parts, until they are one session
 Out = TypeVar("Out")
 Stated = tuple[str, str, tuple[str, ...]]
 
@@ -39,18 +41,25 @@ def reprocess(config: Stated, wanted: Sequence[Recording], out: Path, on: Cluste
     lock = take(out)
     try:
         tasks = [Task(config, recording, str(out.resolve())) for recording in wanted]
+        for left in out.glob(f".*{PARTS}*"):  # by a program that was ended: nobody else has the folder
+            shutil.rmtree(left, ignore_errors=True)
         outcomes: dict[str, Outcome] = {}
-        with connected(on.name, on.workers) as workers:
-            for outcome in _in_parts(workers, tasks, on) if on.parts > 1 else _side_by_side(workers, tasks):
-                outcomes[outcome.name] = outcome
-                yield outcome
         try:
-            told = [outcomes[one.name]._asdict() for one in wanted if one.name in outcomes]
-            save_json(out / LEDGER / FOUND, told)
-        except OSError as error:
-            raise SessionError(f"{out}: cannot write what became of the recordings: {error.strerror}") from None
+            with connected(on.name, on.workers) as workers:
+                for outcome in _in_parts(workers, tasks, on) if on.parts > 1 else _side_by_side(workers, tasks):
+                    outcomes[outcome.name] = outcome
+                    yield outcome
+        finally:  # also of those that ended before Ctrl-C, or before the cluster went away
+            _tell(out, [outcomes[one.name] for one in wanted if one.name in outcomes])
     finally:
         lock.release()
+
+
+def _tell(out: Path, outcomes: Sequence[Outcome]) -> None:
+    try:
+        save_json(out / LEDGER / FOUND, [outcome._asdict() for outcome in outcomes])
+    except OSError as error:
+        raise SessionError(f"{out}: cannot write what became of the recordings: {error.strerror}") from None
 
 
 def _side_by_side(workers: Workers, tasks: Sequence[Task]) -> Iterator[Outcome]:
@@ -62,7 +71,7 @@ def _in_parts(workers: Workers, tasks: Sequence[Task], on: Cluster) -> Iterator[
     """One recording after the other, each over all workers."""
     for task in tasks:
         began = time.monotonic()
-        with tempfile.TemporaryDirectory(prefix=f".{task.recording.name}-", dir=task.out) as folder:
+        with tempfile.TemporaryDirectory(prefix=f".{task.recording.name}{PARTS}", dir=task.out) as folder:
             try:
                 outcome = (
                     _of_parts(workers, parts) if (parts := parts_of(task, on.parts, folder, on.sample)) else there(task)
