@@ -37,7 +37,8 @@ def connected(cluster: str, workers: int) -> Iterator[Workers]:
         from distributed import Client
     except ImportError:
         raise ConfigError("reprocess: Dask is not installed: pip install 'streamfluo[cluster]'") from None
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # it says each worker's coming and going
+    for name in ("distributed", "distributed.client"):  # it says each worker's coming and going
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     with _made(cluster, workers) as address:
         try:
             client = Client(address, timeout=WAIT_S)
@@ -73,9 +74,10 @@ class Workers:
         for future in as_completed(futures):
             try:
                 yield futures[future], future.result()
-            except FutureCancelledError as error:
+            except FutureCancelledError:
                 raise ClusterError(
-                    f"reprocess: the cluster is gone: {error}; run it again, what is done is kept"
+                    "reprocess: the cluster is gone: its scheduler does not answer any more; run it again, what is done "
+                    "is kept"
                 ) from None
             except Exception as error:
                 yield futures[future], error
@@ -91,7 +93,7 @@ def _made(cluster: str, workers: int) -> Iterator[Any]:
 
         made: Any = LocalCluster(
             n_workers=workers, threads_per_worker=1, processes=True, silence_logs=logging.CRITICAL,
-            scheduler_kwargs={"dashboard": False}, worker_dashboard_address=None,
+            scheduler_kwargs={"dashboard": False}, worker_dashboard_address=None, dashboard_address="127.0.0.1:0",
         )  # fmt: skip
     elif cluster == SLURM:
         try:
