@@ -76,8 +76,8 @@ class Workers:
                 yield futures[future], future.result()
             except FutureCancelledError:
                 raise ClusterError(
-                    "reprocess: the cluster is gone: its scheduler does not answer any more; run it again, what is done "
-                    "is kept"
+                    "reprocess: the cluster is gone: its scheduler does not answer any more; run it again, what is "
+                    "done is kept"
                 ) from None
             except Exception as error:
                 yield futures[future], error
@@ -97,7 +97,7 @@ def _made(cluster: str, workers: int) -> Iterator[Any]:
         )  # fmt: skip
     elif cluster == SLURM:
         try:
-            from dask_jobqueue import SLURMCluster
+            from dask_jobqueue.slurm import SLURMCluster
         except ImportError:
             raise ConfigError("reprocess: pip install dask-jobqueue for --cluster slurm") from None
         made = SLURMCluster()  # as ~/.config/dask/jobqueue.yaml says

@@ -55,8 +55,10 @@ def furthest(whole, single):
             if expected.dtype.kind != "f":
                 np.testing.assert_array_equal(got, expected, err_msg=f"{step}.{name}")
                 continue
-            np.testing.assert_array_equal(np.isnan(got), np.isnan(expected), err_msg=f"{step}.{name}")
-            apart = np.nanmax(np.abs(got - expected), initial=0) / np.nanmax(np.abs(expected), initial=1e-300)
+            known = np.isfinite(expected)
+            np.testing.assert_array_equal(got[~known], expected[~known], err_msg=f"{step}.{name}")
+            largest = np.abs(expected[known]).max(initial=1e-300)
+            apart = np.abs(got[known] - expected[known]).max(initial=0) / largest
             found[expected.dtype.type] = max(found[expected.dtype.type], float(apart))
             bound = 1e-12 if expected.dtype == np.float64 else 1e-6
             assert apart <= bound, f"{step}.{name}: {apart}"
