@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -37,8 +38,15 @@ def reprocess(
     ] = "local",
     workers: Annotated[int | None, typer.Option(min=1, help="processes, or jobs [default: one a core]")] = None,
     parts: Annotated[
-        int, typer.Option(min=1, help="cut each recording into so many, where all steps merge: moments, sofi, gain, …")
+        int, typer.Option(min=1, help="cut each recording into so many, which workers take at the same time")
     ] = 1,
+    catalogue: Annotated[Path | None, typer.Option(help="the file of `streamfluo catalogue` that gets them")] = None,
+    sample: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="of parts: frames that motion and extract learn from first [default: a 16th, 4096 or more]"
+        ),
+    ] = None,
     changes: Annotated[
         list[str] | None, typer.Option("--set", help="change a parameter: step.key or source.key=value")
     ] = None,
@@ -62,27 +70,50 @@ def reprocess(
     if cluster == "local":
         compile_first(settings, wanted[0].uri)
     tasks = tasks_of(points, stated, str(out.resolve()))
-    became, failed, outcomes = Counter[str](), [], dict[str, Outcome]()
-    with step_progress() as progress:
-        bar = progress.add_task("recordings", total=len(points))
-        for outcome in reprocess_tasks(tasks, out, Cluster(cluster, workers or cores(), parts)):
-            became[outcome.became] += 1
-            outcomes[outcome.name] = outcome
-            progress.advance(bar)
-            if outcome.became == "failed":
-                failed.append(outcome)
-                named = "" if outcome.why.startswith(f"{outcome.uri}: ") else f"{outcome.uri}: "
-                console.print(f"failed: {named}{outcome.why}", soft_wrap=True)
-            elif outcome.why:
-                console.print(f"{outcome.name}: muted: {outcome.why}", soft_wrap=True)
+    outcomes = follow(reprocess_tasks(tasks, out, Cluster(cluster, workers or cores(), parts, sample)), len(points))
+    became = Counter(outcome.became for outcome in outcomes.values())
     table = Table("recordings", "done", "there already", "failed", box=None)
     table.add_row(str(len(points)), *(str(became[name]) for name in ("done", "there", "failed")))
     console.print(table)
     console.print(f"reprocess: {out}", soft_wrap=True)
     if axes:
         show_sweep(axes, points, outcomes, out)
-    if failed:
-        raise SourceError(f"reprocess: {counted(len(failed), 'recording')} failed, named above; the others are done")
+    if catalogue is not None:
+        from ..catalogue.scan import scan
+
+        try:
+            scan(out, catalogue)
+        except StreamfluoError as error:
+            console.print(f"not catalogued: {error}", soft_wrap=True)
+    if became["failed"]:
+        raise SourceError(
+            f"reprocess: {counted(became['failed'], 'recording')} failed, named above; the others are done"
+        )
+
+
+def follow(found: Iterable[Outcome], count: int) -> dict[str, Outcome]:
+    """Say what became of each of `count` recordings, as it is known; return all, or say at Ctrl-C what is left."""
+    outcomes = dict[str, Outcome]()
+    try:
+        with step_progress() as progress:
+            bar = progress.add_task("recordings", total=count)
+            for outcome in found:
+                outcomes[outcome.name] = outcome
+                progress.advance(bar)
+                if outcome.became == "failed":
+                    named = "" if outcome.why.startswith(f"{outcome.uri}: ") else f"{outcome.uri}: "
+                    console.print(f"failed: {named}{outcome.why}", soft_wrap=True)
+                elif outcome.why:
+                    console.print(f"{outcome.name}: muted: {outcome.why}", soft_wrap=True)
+    except KeyboardInterrupt:
+        failed = sum(outcome.became == "failed" for outcome in outcomes.values())
+        console.print(
+            f"stopped: {len(outcomes) - failed} of {counted(count, 'recording')} done, {failed} failed, "
+            f"{count - len(outcomes)} left; the same command goes on with them",
+            soft_wrap=True,
+        )
+        raise
+    return outcomes
 
 
 def compile_first(config: Config, uri: str) -> None:
