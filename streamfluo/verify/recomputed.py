@@ -77,6 +77,10 @@ def recomputed(session: Session, full: bool, progress: Progress = lambda frames:
 def _config_of(session: Session) -> Config:
     if session.facts.get("refined_from"):
         raise CannotTell("made by refining; refine the first session again to see")
+    if parts := session.facts.get("parts"):
+        raise CannotTell(
+            f"made of {parts} parts, whose merging is equal to a single run within rounding, not to the bit"
+        )
     path = session.path / "config.toml"
     try:
         text = path.read_text(encoding="utf-8")
