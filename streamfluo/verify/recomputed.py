@@ -77,10 +77,9 @@ def recomputed(session: Session, full: bool, progress: Progress = lambda frames:
 def _config_of(session: Session) -> Config:
     if session.facts.get("refined_from"):
         raise CannotTell("made by refining; refine the first session again to see")
-    if parts := session.facts.get("parts"):
-        raise CannotTell(
-            f"made of {parts} parts, whose merging is equal to a single run within rounding, not to the bit"
-        )
+    divided = session.facts.get("divided")
+    if session.facts.get("parts") and not (isinstance(divided, dict) and divided.get("way") == "planes"):
+        raise CannotTell("made of parts, which are equal to a single run within tolerances, not to the bit")
     path = session.path / "config.toml"
     try:
         text = path.read_text(encoding="utf-8")

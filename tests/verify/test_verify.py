@@ -443,7 +443,7 @@ def test_live_changes_are_made_again_at_their_frames(tmp_path):
 def test_a_session_made_of_parts_or_by_refining_is_not_called_unreproducible(session):
     resealed(session, parts=3)
     assert found(session, Wanted()) == [
-        "cannot tell: recomputing: made of parts, which are equal to a single run within their tolerances, not to the bit"
+        "cannot tell: recomputing: made of parts, which are equal to a single run within tolerances, not to the bit"
     ]
     resealed(session, parts=3, divided={"way": "planes", "tolerances": {}})
     assert found(session, Wanted()) == []
