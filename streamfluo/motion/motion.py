@@ -11,6 +11,7 @@ import numpy as np
 from ..core.afterwards import Afterwards
 from ..core.block import Block
 from ..core.errors import ConfigError, FrameError
+from ..core.later import later
 from ..core.loaded import plain_array
 from ..core.operator import NO_VALUES, Gives, Operator, Output, Presents, Values
 from ..core.registry import register
@@ -19,7 +20,7 @@ from ..core.state import State, require_array
 from ..core.unseen import VALID, known_pixels, valid_frames
 from ..pixels.kernels.seen import seen_window
 from .banded import correlation
-from .compile_parts import compile_correcting, compile_measuring
+from .compile_parts import compile_correcting, compile_drift, compile_measuring
 from .hot_pixels import HotPixels
 from .kernels.gauss_newton import Frame, read_only
 from .kernels.highpass import box_radius_px, high_pass
@@ -89,6 +90,7 @@ class Motion(Operator):
     presents = Presents(("frames", "template", "mean"), ("shift_px", "correlation"))
     report = staticmethod(report_of)
     compiles = (compile_measuring, compile_correcting)
+    compiles_later = (compile_drift,)
     examples = (
         {"init_frames": 20, "max_shift_px": (3, 4), "border": "copy"},
         {"border": "crop", "max_shift_px": 2},
@@ -135,6 +137,7 @@ class Motion(Operator):
         self._saturation_adu = saturation_adu(spec)
         for compile_part in self.compiles:
             compile_part(params, spec)
+        self._template.kernels_of_drift = later(partial(compile_drift, params, spec))
 
     @property
     def out_spec(self) -> Spec:
