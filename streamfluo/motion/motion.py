@@ -37,7 +37,7 @@ from .params import (
 )
 from .registered_share import RegisteredShare
 from .registration import Registration
-from .report import report_of
+from .report import measures_of, report_of
 from .template import ROW_STRIDE, Template
 from .volume_shift import VolumeShift
 
@@ -89,6 +89,7 @@ class Motion(Operator):
     counted = {VALID: "valid frames"}
     presents = Presents(("frames", "template", "mean"), ("shift_px", "correlation"))
     report = staticmethod(report_of)
+    measures = staticmethod(measures_of)
     compiles = (compile_measuring, compile_correcting)
     compiles_later = (compile_drift,)
     examples = (

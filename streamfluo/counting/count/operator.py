@@ -19,7 +19,7 @@ from ...core.state import State, require_array, require_int
 from ...core.unseen import VALID, known_pixels, known_values, valid_frames
 from ..checks import sentence
 from ..kernels.crosschecks import is_flat, traces_bleaching_steps
-from ..report import report_of
+from ..report import measures_of, report_of
 from ..traces import checked_traces, traces_of_file
 from .compile_parts import compile_filter, compile_likelihood, compile_steps
 from .filter import OnlineFilter
@@ -77,6 +77,7 @@ class Count(Operator):
         places=Places("spots", "count", ("doubtful", "flat"), "posterior", 0, "photons", "fitted"),
     )
     report = staticmethod(report_of)
+    measures = staticmethod(measures_of)
     compiles = (compile_steps,)
     compiles_later = (compile_likelihood, compile_filter)
     examples = (
