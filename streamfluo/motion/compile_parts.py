@@ -48,7 +48,7 @@ def compile_correcting(params: MotionParams, spec: Spec) -> None:
     raw, registered = _frame(spec.shape, spec.dtype), _registered(params, spec)
     seen = seen_window(raw)
     scratch.begin(registered, raw)
-    for pixels in (raw, registered):
+    for pixels in (raw, registered, _frame(spec.shape, "float32")):  # the last one: the template, where it is repeated
         grid.resample(Frame(pixels, seen_window(pixels)), patches_px, corrected)
     nothing = Measurement(patches_px, 1.0, 0.0, Evidence(1.0, 1.0, 0.0, 1.0, 0.0), scratch.own_light)
     scratch.misfit(Frame(registered, seen_window(registered)), nothing)
