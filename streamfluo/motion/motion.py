@@ -12,6 +12,7 @@ from ..core.afterwards import Afterwards
 from ..core.block import Block
 from ..core.errors import ConfigError, FrameError
 from ..core.freezable import Freezable
+from ..core.later import later
 from ..core.loaded import plain_array
 from ..core.operator import NO_VALUES, Gives, Output, Presents, Values
 from ..core.registry import register
@@ -20,7 +21,7 @@ from ..core.state import State, require_array
 from ..core.unseen import VALID, known_pixels, valid_frames
 from ..pixels.kernels.seen import seen_window
 from .banded import correlation
-from .compile_parts import compile_correcting, compile_measuring
+from .compile_parts import compile_correcting, compile_drift, compile_measuring
 from .frozen_template import FrozenTemplate
 from .hot_pixels import HotPixels
 from .kernels.gauss_newton import Frame, read_only
@@ -93,6 +94,7 @@ class Motion(Freezable):
     report = staticmethod(report_of)
     measures = staticmethod(measures_of)
     compiles = (compile_measuring, compile_correcting)
+    compiles_later = (compile_drift,)
     examples = (
         {"init_frames": 20, "max_shift_px": (3, 4), "border": "copy"},
         {"border": "crop", "max_shift_px": 2},
@@ -140,6 +142,7 @@ class Motion(Freezable):
         self._saturation_adu = saturation_adu(spec)
         for compile_part in self.compiles:
             compile_part(params, spec)
+        self._template.kernels_of_drift = later(partial(compile_drift, params, spec))
 
     @property
     def out_spec(self) -> Spec:

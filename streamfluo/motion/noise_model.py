@@ -36,7 +36,9 @@ class NoiseModel:
         variance, intensity = self.blocks
         finite = np.isfinite(variance) & np.isfinite(intensity)
         if finite.any():
-            line = noise_line(intensity[finite], variance[finite])
+            light = intensity[finite]
+            order = np.argsort(light, kind="stable")  # numba's own takes a second to compile
+            line = noise_line(light, variance[finite], order)
             self.line[:] = (np.median(variance[finite]), 0, 0) if self._filtered else line
 
     def of_row(self, by: int) -> np.ndarray:

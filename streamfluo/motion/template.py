@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..core.errors import StateError
+from ..core.later import Later
 from ..core.state import State, require_array
 from ..pixels.kernels.seen import seen_window
 from .banded import light_of, misfit, project, update
@@ -94,6 +95,7 @@ class Template:
         self._first_contrast = np.zeros(1)  # of the frame it began with
         self._shifts = np.zeros((*blocks, 2), np.int64)
         self._known = known
+        self.kernels_of_drift: Later | None = None  # that are waited for
         self._arrays: dict[str, np.ndarray] = {  # by the names that sessions know them by
             "image": self.image, "mean": self.mean, "anchor": self._anchor, "steering": gauss_newton, "limit": limit,
             "matrix": self._matrix, "feigned": self._noise_bias, "variance": self.noise.blocks.variance,
@@ -372,6 +374,8 @@ class Template:
 
     def _measure_drift(self) -> None:
         """Measure the template's drift by registering the anchor against it as if it were a frame."""
+        if self.kernels_of_drift is not None:
+            self.kernels_of_drift.wait()
         everything = (0, self.image.shape[0], 0, self.image.shape[1])
         anchor = self.measure(Frame(read_only(self._anchor), everything), np.zeros_like(self.walked_px))
         if anchor.distance_px < 1:

@@ -20,7 +20,7 @@ from streamfluo.testing.laws import compiled
 from streamfluo.testing.subject import kernels
 
 IN_PARTS = [kind for kind, operator in operators().items() if operator.compiles or operator.compiles_later]
-LATER = {"extract": {"init_frames": 40}, "count": {"update_every": 40}}
+LATER = {"extract": {"init_frames": 40}, "count": {"update_every": 40}, "motion": {"init_frames": 40}}
 SPEC = Spec((13, 17), "uint16", interval_s=0.02)
 
 

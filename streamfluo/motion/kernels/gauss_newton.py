@@ -66,7 +66,7 @@ class Light(NamedTuple):
     levels: np.ndarray
 
 
-@kernel
+@kernel(error_model="numpy")
 def build_images(template, kernel, noise, by, matrix):  # type: ignore[no-untyped-def]
     """Compute the Gauss–Newton images, the limit and the normal matrix of the blocks in row `by` from template.image.
 
@@ -91,20 +91,21 @@ def build_images(template, kernel, noise, by, matrix):  # type: ignore[no-untype
             images[0, y, x] = (smooth[i + 2, x + 1] - smooth[i, x + 1]) * np.float32(0.5)
             images[1, y, x] = (smooth[i + 1, x + 2] - smooth[i + 1, x]) * np.float32(0.5)
             images[2, y, x] = smooth[i + 1, x + 1]
-    limit[by] = 0
+    for x in range(width):
+        limit[by, x] = 0
     for i in range(count):
         add_scaled(variance[i], np.float32(CLIP_SIGMA**2 / count), limit[by])
     _widen_limit(slopes, limit[by])
-    weights = np.float32(1) / variance
-    weights[: max(0, top - first)] = 0
-    weights[max(0, bottom - first) :] = 0
-    weights[:, :left] = 0
-    weights[:, right:] = 0
+    for i in range(count):  # weights in place of variances
+        inside = top <= first + i < bottom
+        for x in range(width):
+            variance[i, x] = np.float32(1) / variance[i, x] if inside and left <= x < right else np.float32(0)
     products = np.empty(width, np.float32)
     for j in range(3):
-        _centre(images[j, first:last], weights, products)
+        _centre(images[j, first:last], variance, products)
         for k in range(3):
-            products[:] = 0
+            for x in range(width):
+                products[x] = 0
             for i in range(count):
                 add_product(images[j, first + i], slopes[k, i], products)
             for bx in range(matrix.shape[1]):
@@ -122,15 +123,21 @@ def _smooth(image, window, kernel, first, smooth):  # type: ignore[no-untyped-de
     top, bottom, left, right = window[0], window[1], window[2], window[3]
     wide = np.empty(width + 2 * radius + 2, np.float32)
     for i in range(len(smooth)):
-        wide[:] = 0
+        for x in range(len(wide)):
+            wide[x] = 0
         middle, here = wide[radius + 1 : radius + 1 + width], first + i
         add_scaled(image[min(max(here, top), bottom - 1)], kernel[radius], middle)
         for k in range(radius):
             y, z = min(max(here - radius + k, top), bottom - 1), min(max(here + radius - k, top), bottom - 1)
             _add_two(image[y], image[z], (kernel[k], kernel[k]), middle)
-        wide[: radius + 1 + left] = middle[left]
-        wide[radius + 1 + right :] = middle[right - 1]
-        smooth[i] = 0
+        for x in range(left):
+            middle[x] = middle[left]
+        for x in range(right, width):
+            middle[x] = middle[right - 1]
+        for x in range(radius + 1):
+            wide[x], wide[radius + 1 + width + x] = middle[0], middle[width - 1]
+        for x in range(width + 2):
+            smooth[i, x] = 0
         add_scaled(wide[radius : radius + width + 2], kernel[radius], smooth[i])
         for k in range(radius):
             end = 2 * radius - k
@@ -145,12 +152,10 @@ def _fill_slopes(image, window, first, slopes):  # type: ignore[no-untyped-def]
     padded = np.empty(width + 6, np.float32)
     for i in range(slopes.shape[1]):
         y = first + i
-        padded[3 : width + 3] = image[y]
-        padded[: left + 3] = image[y, left]
-        padded[right + 3 :] = image[y, right - 1]
-        slopes[0, i] = 0
-        slopes[1, i] = 0
-        slopes[2, i] = image[y]
+        for x in range(width + 6):
+            padded[x] = image[y, min(max(x - 3, left), right - 1)]
+        for x in range(width):
+            slopes[0, i, x], slopes[1, i, x], slopes[2, i, x] = 0, 0, image[y, x]
         for k in range(3):
             both = np.float32(SECANT[k]), -np.float32(SECANT[k])
             _add_two(image[min(y + k + 1, bottom - 1)], image[max(y - k - 1, top)], both, slopes[0, i])
@@ -186,7 +191,8 @@ def _centre(image, weights, scratch):  # type: ignore[no-untyped-def]
     """Subtract each block's weighted mean from a row of blocks (y, x), then multiply by the weights; scratch (x,)."""
     count, width = image.shape
     weight = np.zeros(width, np.float32)
-    scratch[:] = 0
+    for x in range(width):
+        scratch[x] = 0
     for i in range(count):
         add_product(image[i], weights[i], scratch)
         add(weights[i], weight)
@@ -223,8 +229,9 @@ def solve_step(sums, matrix, noise_bias, gain, usual):  # type: ignore[no-untype
         if not abs(determinant) > 0:
             return np.nan, np.nan, np.nan, (0.0, 0.0, 0.0, 0.0, 0.0)
         for k in range(3):
-            replaced[:] = h
-            replaced[:, k] = b
+            for i in range(3):
+                for j in range(3):
+                    replaced[i, j] = b[i] if j == k else h[i, j]
             step[k] = _determinant(replaced) / determinant
         if again == ROUNDS - 1:
             break
@@ -290,14 +297,13 @@ def _determinant(m):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def noise_line(intensity, variance):  # type: ignore[no-untyped-def]
+def noise_line(intensity, variance, order):  # type: ignore[no-untyped-def]
     """Return (a, b, least) of the line variance = a + b · intensity [ADU², ADU]; least: its lower bound.
 
-    intensity, variance (n,) of the blocks: the line goes through the medians of up to 12 groups of similar intensity,
-    which the few blocks with activity do not move; least is half the smallest median. If the variance does not rise, b
-    is 0 and a the median.
+    intensity, variance (n,) of the blocks, order (n,) of the intensities: the line goes through the medians of up to 12
+    groups of similar intensity, which the few blocks with activity do not move; least is half the smallest median. If
+    the variance does not rise, b is 0 and a the median.
     """
-    order = np.argsort(intensity)
     groups = max(1, min(12, len(order) // 4))
     a11, a12, a22, b1, b2, least = 0.0, 0.0, 0.0, 0.0, 0.0, np.inf
     for g in range(groups):
