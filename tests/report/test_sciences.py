@@ -143,6 +143,23 @@ def test_unknown_pixels_and_values_leave_a_page(tmp_path):
     assert found.figures[0].data == b""
 
 
+def test_cells_of_a_structural_channel_are_counted_listed_and_outlined_where_there_is_one(tmp_path):
+    records = [record(0, 5, ids=np.array([3, 4, 5]), traces=np.ones((5, 3)))]
+    found = {}
+    for known in (True, False):
+        step = cells(4, 3, tmp_path, records=records)
+        chances = [0.9, 0.1, 0.7, 1.0] if known else np.full(4, np.nan)
+        step.snapshot["quality_now"][:, list(MEASURES).index("structural")] = chances
+        found[known] = calcium.report_of(step)
+    assert values(found[True])["structural"] == "2"
+    assert "Dashed red: the 2 marked" in found[True].figures[0].caption
+    assert found[True].tables[0].columns[-1] == "chance of a label"
+    assert sorted(row[-1] for row in found[True].tables[0].rows) == ["0.10", "0.70", "0.90"]
+    assert drawn_figures(found[True])["Cells"].data != drawn_figures(found[False])["Cells"].data
+    assert "structural" not in values(found[False])
+    assert "Dashed" not in found[False].figures[0].caption
+
+
 def test_a_run_without_footprints_says_so(tmp_path):
     assert "left no footprints" in calcium.report_of(Step(folder=tmp_path)).sentences[0]
 
