@@ -89,6 +89,7 @@ def test_differences_are_counted_and_measured(noise):
 def test_nan_is_equal_to_nan_and_to_nothing_else():
     a = np.array([1.0, np.nan, 3.0])
     assert difference(a, a.copy()).equal
+    assert difference(a, np.array([1.0, np.nan, 4.0])).differ == 1
     found = difference(a, np.array([1.0, 2.0, 3.0]))
     assert (found.equal, found.differ, found.largest) == (False, 1, None)
     assert found.said.endswith("1 known in one alone")

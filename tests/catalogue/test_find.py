@@ -52,6 +52,7 @@ FITTING = {
     "cells > 50 AND lost = 0 and state = finished": {"b", "c"},
     "extract.cells < 30": {"a"},
     "green/extract.cells = 80": {"c"},
+    "motion.cells > 1": set(),
     "motion.motion_px = 2": {"a", "b", "c", "=e"},
     "source ~ LEFT": {"b"},
     "user.mouse = M1": {"a"},

@@ -80,3 +80,16 @@ def test_add_takes_one_session(shelf, tmp_path):
     done = command("catalogue", "add", shelf / "one", "--to", tmp_path / "c.sqlite", cwd=shelf)
     assert done.returncode == 0, done.stderr
     assert "c.sqlite: one: finished" in done.stdout.replace("\n", "")
+
+
+def test_what_is_reprocessed_goes_into_a_catalogue_and_is_done_without_one(shelf, tmp_path, monkeypatch):
+    shutil.copytree(shelf / "one", tmp_path / "out/one")
+    (tmp_path / "theirs").write_text("what somebody keeps here, which is no catalogue" * 9)
+    (tmp_path / "movie.tif").touch()
+    monkeypatch.setattr("streamfluo.reprocess.reprocessing.reprocess", lambda *given: iter(()))
+    words = ("reprocess", "moments", "movie.tif", "--out", "out", "--cluster", "tcp://nobody", "--catalogue")
+    assert command(*words, "c.sqlite", cwd=tmp_path).returncode == 0
+    assert "1 session" in command("find", "c.sqlite", cwd=tmp_path).stdout
+    done = command(*words, "theirs", cwd=tmp_path)
+    assert done.returncode == 0
+    assert "not catalogued: theirs: not a catalogue of streamfluo" in done.stdout.replace("\n", " ")
