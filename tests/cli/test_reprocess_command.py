@@ -10,7 +10,7 @@ import time
 import pytest
 from commands import command
 
-from streamfluo import open_session
+from streamfluo import SessionError, open_session
 from streamfluo.reprocess import reprocessing
 from streamfluo.reprocess.one_recording import Outcome
 
@@ -29,6 +29,13 @@ def test_ctrl_c_says_in_one_line_what_is_done_what_is_left_and_how_to_go_on(tmp_
     done = command("reprocess", "moments", *words, cwd=tmp_path)
     assert done.returncode == 130
     assert len(re.findall(STOPPED, done.stdout)) == 1
+
+
+def finished(folder):
+    try:
+        return open_session(folder).state == "finished"
+    except SessionError:  # not there, or not yet
+        return False
 
 
 @pytest.mark.slow
@@ -50,10 +57,11 @@ def test_ctrl_c_in_a_terminal_ends_the_workers_in_time_and_what_was_done_is_kept
         [sys.executable, "-m", "streamfluo", *words], start_new_session=True, text=True,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
     )  # fmt: skip
+    short = out / "sim_spots_frames=3_shape=16x16_seed=1"
     begun = out / "reprocess" / "sim_spots_frames=2000000_shape=16x16_seed=3.json"
-    while not begun.exists() and process.poll() is None:
-        time.sleep(0.05)
-    time.sleep(2)
+    while not (begun.exists() and finished(short)) and process.poll() is None:
+        time.sleep(0.2)
+    time.sleep(3)
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to all of its processes
     began = time.monotonic()
     said, _ = process.communicate(timeout=60)
@@ -62,4 +70,4 @@ def test_ctrl_c_in_a_terminal_ends_the_workers_in_time_and_what_was_done_is_kept
     assert re.search(r"stopped: 1 of 2 recordings done, 0 failed, 1 left", said), said
     assert "Traceback" not in said
     assert not [one.pid for one in psutil.process_iter() if in_group(one, process.pid)]
-    assert open_session(next(path for path in out.iterdir() if "frames=3" in path.name)).state == "finished"
+    assert finished(short)
