@@ -134,9 +134,9 @@ def costs(to: Path, folder: Path) -> None:
     spec, found = Spec(movie.shape[1:], "uint16", interval_s=0.033), dict[str, Any]()
     for name, text in CHAINS.items():
         chain = Chain(parse_config(text), spec)
-        for first in range(0, COST_FRAMES, 32):
-            chain.run(Block(first, np.arange(32) * 33_000_000, movie[first : first + 32]))
-        chain.state()  # what learns beside the frames has ended
+        for first in range(0, 2 * COST_FRAMES, 32):  # `extract` has begun by then, and no frames wait for that
+            at = first % COST_FRAMES
+            chain.run(Block(first, np.arange(32) * 33_000_000, movie[at : at + 32]))
 
         task = Task((name, text, ()), Recording("cold", str(folder / "cold.tif")), str(folder / "frames"))
         frame_s = best_cpu(partial(fresh, task), 2) / (4 * COST_FRAMES)

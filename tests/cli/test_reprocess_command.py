@@ -1,0 +1,73 @@
+"""What `streamfluo reprocess` says where it is stopped."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from commands import command
+
+from streamfluo import SessionError, open_session
+from streamfluo.reprocess import reprocessing
+from streamfluo.reprocess.one_recording import Outcome
+
+SHELF = ["sim:spots?frames=3&shape=16x16&seed=1", "sim:spots?frames=3&shape=16x16&seed=2"]
+STOPPED = r"stopped: 1 of 3 recordings done, 1 failed, 1 left; the same command goes on with them"
+
+
+def test_ctrl_c_says_in_one_line_what_is_done_what_is_left_and_how_to_go_on(tmp_path, monkeypatch):
+    def stopped(stated, wanted, out, on):
+        yield Outcome(*wanted[0], "done", frames=3)
+        yield Outcome(*wanted[1], "failed", why="broken")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(reprocessing, "reprocess", stopped)
+    words = [*SHELF, "sim:spots?frames=3&shape=16x16&seed=3", "--out", tmp_path / "shelf"]
+    done = command("reprocess", "moments", *words, cwd=tmp_path)
+    assert done.returncode == 130
+    assert len(re.findall(STOPPED, done.stdout)) == 1
+
+
+def finished(folder):
+    try:
+        return open_session(folder).state == "finished"
+    except SessionError:  # not there, or not yet
+        return False
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize("options", [(), ("--parts", "2")])
+def test_ctrl_c_in_a_terminal_ends_the_workers_in_time_and_what_was_done_is_kept(tmp_path, options):
+    pytest.importorskip("distributed")
+    psutil = pytest.importorskip("psutil")
+
+    def in_group(one, group):
+        try:
+            return os.getpgid(one.pid) == group and one.status() != psutil.STATUS_ZOMBIE
+        except (ProcessLookupError, psutil.NoSuchProcess):
+            return False
+
+    out, long = tmp_path / "shelf", "sim:spots?frames=2000000&shape=16x16&seed=3"
+    words = ["reprocess", "moments", SHELF[0], long, "--out", str(out), "--workers", "2", *options]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "streamfluo", *words], start_new_session=True, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    )  # fmt: skip
+    short = out / "sim_spots_frames=3_shape=16x16_seed=1"
+    begun = out / "reprocess" / "sim_spots_frames=2000000_shape=16x16_seed=3.json"
+    while not (begun.exists() and finished(short)) and process.poll() is None:
+        time.sleep(0.2)
+    time.sleep(3)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to all of its processes
+    began = time.monotonic()
+    said, _ = process.communicate(timeout=60)
+    assert time.monotonic() - began < 30
+    assert process.returncode == 130
+    assert re.search(r"stopped: 1 of 2 recordings done, 0 failed, 1 left", said), said
+    assert "Traceback" not in said
+    assert not [one.pid for one in psutil.process_iter() if in_group(one, process.pid)]
+    assert finished(short)
