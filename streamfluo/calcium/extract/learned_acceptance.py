@@ -32,6 +32,14 @@ class Seen(NamedTuple):
         context = Context(self.buffer.bin_frames, self.deconvolution.interval_s, places, self.neuron_sigma_px)
         return cell_probability(cells, rows, self.buffer.slots(), context)
 
+    def of_all(self, cells: Components) -> np.ndarray:
+        """Return the probability (K,) that each component is a cell, NaN where it is not known."""
+        return self.probability(cells, np.arange(cells.count))
+
+    def judge(self, cells: Components, rows: np.ndarray) -> None:
+        """Keep the probability of components `rows` (n,)."""
+        cells["probability"][rows] = self.probability(cells, rows)
+
 
 def are_cells(cells: Components, params: ExtractParams, seen: Seen) -> np.ndarray:
     """Return which components (K,) are cells; of those accepted or rejected already what the rule says.

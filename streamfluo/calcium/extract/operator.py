@@ -63,7 +63,7 @@ class Extract(Operator):
     """
 
     Params = ExtractParams
-    version = 14  # marks structural cells, joins pieces; overlap, motion, probability of a cell; other sums of the same
+    version = 15  # marks structural cells, joins pieces; overlap, motion, probability of a cell; other sums of the same
     may_need = (VALID, SHIFT, STRUCTURE)
     reads_every = 100  # frames, that a picture of the structural channel is taken
     from_file = {"seeds": seeds_of_file, "structure": structure_of_file}
@@ -313,7 +313,7 @@ class Extract(Operator):
 
 _READ = {
     "footprints": lambda e: snapshots.footprints(e.cells, e.background),
-    "quality_now": lambda e: snapshots.quality(e.cells, e.seen),
+    "quality_now": lambda e: snapshots.quality(e.cells, e.seen.of_all(e.cells)),
     "contours": lambda e: snapshots.contours(e.cells, e.background),
     "structural_contours": lambda e: snapshots.structural_contours(e.cells, e.background),
     "next_id": lambda e: np.array(e.cells.next_id),
