@@ -130,8 +130,8 @@ class Components(Columns):
         return self.footprints, self.overlaps, (self.mode_overlap, self.row_overlap, background.gram)
 
     def at_rest(self, modes: np.ndarray) -> np.ndarray:
-        """Return the fluorescence without activity under each footprint (K,) [σ], background modes at `modes` (M,)."""
-        following: np.ndarray = self["resting"] + self["mode_overlap"] @ modes / self["energy"]
+        """Return the fluorescence without activity under each footprint (K, …) [σ], background modes at `modes` (M, …)."""
+        following: np.ndarray = (self["resting"] + (self["mode_overlap"] @ modes).T / self["energy"]).T
         return following
 
     def wholes(self) -> np.ndarray:

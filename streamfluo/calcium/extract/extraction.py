@@ -40,7 +40,8 @@ CANDIDATES = 6
 MAX_WAITING = 30
 ROUND_BINS = 4  # bins in which every footprint that is due is updated
 TABLE_FRAMES = 100
-JUDGED_EVERY, JUDGED_AT = 10, 2  # frames; of a bin the frame with least else to do
+JUDGED_EVERY, JUDGED_AT, JUDGED_IN = 20, 3, 10  # frames; turns until all are judged again
+SETTLED_AT, RATED_AT = 1, 4  # of the frames of a bin those with least else to do
 KNOWN_MOMENT = 25.0  # weight of a known footprint: soon outweighed by data
 STILL_COMPACT = 0.9  # of min_compactness: an accepted footprint that becomes less compact is rejected
 
@@ -79,7 +80,7 @@ class Extraction:
         self._waiting: list[Candidate] = []
         self._turn = self._last_index = 0
         self.tables = Tables()
-        self.behind = self._settled_ahead = False  # work of the last frame is to be done; the oldest frame is settled
+        self.behind = False  # work of the last frame is to be done
         self._refused: list[str] = []
         self._signals = Signals()
 
@@ -173,18 +174,16 @@ class Extraction:
         self._finish_work()
         if self.structure is not None:
             self.structure.mark(self.cells, self.background, self.cells.count)
-        for slot in self._buffer.slots()[int(self._settled_ahead) :]:
-            self._settle(int(slot))
+        while self._buffer.settled < self._buffer.count:
+            self._settle_until(min(self._buffer.settled + BIN, self._buffer.count))
+            self._tell_settled()
         self.tables.add("settled", self._settled.rows(self.cells, self._deconvolution, last=True))
         probability = self.seen.of_all(self.cells)
         self.tables.add("quality", results.quality_table(self.cells, probability, self._last_index))
 
     def catch_up(self) -> None:
-        """Do what the last frame left to do, and settle the frame that leaves the window with the next one."""
+        """Do what the last frame left to do."""
         self._finish_work()
-        if self._buffer.full and not self._settled_ahead:
-            self._settled_ahead = True
-            self._settle(self._buffer.slot)
         if self._ring is not None and self._buffer.count:
             self._ring.prepare(self.cells)
 
@@ -192,11 +191,30 @@ class Extraction:
         if self.behind:
             self.behind = False
             self._work()
+            self._settle_due()
             self._transients.see(self.cells, self._buffer, self._deconvolution)
 
-    def _settle(self, slot: int) -> None:
-        self._settled.add(self.cells, self.background, self._buffer, self._deconvolution, slot)
-        if self._settled.count % BIN == 0:
+    def _settle_due(self) -> None:
+        """Settle the frames that leave the window with the next five, once in five frames; later give their rates."""
+        buffer = self._buffer
+        phase, last = buffer.count % BIN, buffer.count - buffer.window + BIN
+        if phase == SETTLED_AT and last > buffer.settled:
+            self._settle_until(last)
+        elif phase == RATED_AT and buffer.settled:
+            self._tell_settled()
+
+    def _settle_until(self, stop: int) -> None:
+        """Settle the oldest frames, up to number `stop` of those taken."""
+        buffer = self._buffer
+        slots = np.arange(buffer.settled, stop) % buffer.window
+        buffer.settled = stop
+        self._settle(slots)
+
+    def _settle(self, slots: np.ndarray) -> None:
+        self._settled.add(self.cells, self.background, self._buffer, self._deconvolution, slots)
+
+    def _tell_settled(self) -> None:
+        if self._settled.rate(self.cells):
             self.tables.add("settled", self._settled.rows(self.cells, self._deconvolution))
 
     def _process(self, index: int, frame: np.ndarray, binned: np.ndarray) -> LiveValues:
@@ -216,7 +234,7 @@ class Extraction:
         shown = cells["accepted"]
         live = cells["id"][shown], values[:, shown]
         buffer.count += 1
-        self.behind, self._settled_ahead = True, False
+        self.behind = True
         return live
 
     def _work(self) -> None:
@@ -244,14 +262,13 @@ class Extraction:
         self._tell_quality()
 
     def _tell_quality(self) -> None:
-        """Keep the probability of some components, a tenth of them every ten frames; give the measures of all.
+        """Keep the probability of some components, a tenth of them every twenty frames; give the measures of all.
 
         All at once took 6 ms, which one frame of a hundred was late by.
         """
         cells, (turn, rest) = self.cells, divmod(self._buffer.count, JUDGED_EVERY)
-        if rest == JUDGED_AT:
-            parts = TABLE_FRAMES // JUDGED_EVERY
-            first, stop = (n * cells.count // parts for n in (turn % parts, turn % parts + 1))
+        if rest == JUDGED_AT and self._buffer.count > TABLE_FRAMES:
+            first, stop = (n * cells.count // JUDGED_IN for n in (turn % JUDGED_IN, turn % JUDGED_IN + 1))
             self.seen.judge(cells, np.arange(first, stop))
         if self._buffer.count % TABLE_FRAMES == 0:
             self.seen.judge(cells, np.flatnonzero(cells["probability"] == NOT_JUDGED))
@@ -382,7 +399,7 @@ class Extraction:
         """Restore what `state` returned. Raises StateError."""
         for part in (self.background, self.detector, self._buffer, self._settled, self.tables):
             part.restore(state)
-        self.behind, self._settled_ahead = False, self._buffer.full
+        self.behind = False
         self._transients.restore(state, self._deconvolution)
         self._signals.restore(state)
         self.detector.see(self.background.weight > 0)

@@ -39,6 +39,7 @@ from .structure import SEEDED_BY_IT, STRUCTURE, Structure, structure_of_file
 Waiting = tuple[int, np.ndarray | None]  # index and frame (y, x), None for one that is not valid
 CELL_WIDTH = 4  # in units of neuron_sigma_px
 MAX_DELAY_FRAMES = 300
+DOUBT_FRAMES = 8  # a sentence is as of one of the last ones
 LEAST_FRAMES = 20  # to estimate noise and background from, where a recording ends before `init_frames`
 
 
@@ -163,7 +164,7 @@ class Extract(Operator):
         self._learning: Learning[Waiting] | None = None
         self._waiting: list[Waiting] = []  # frames that it takes meanwhile
         self._ended = False
-        self._doubt: str | None = None  # as of the last frame's values, for which nobody waits; None: to be asked anew
+        self._doubt: str | None = None  # as of values that nobody waits for; None: to be asked anew
 
     @property
     def _live(self) -> Live:
@@ -199,7 +200,8 @@ class Extract(Operator):
             counts.append(self._frames_live.counts())
         extraction = self._live.extraction
         values: Values = {**values_of(live, counts), **extraction.tables.give()}
-        self._doubt = self._doubt_now()
+        if self._doubt is None or block.index // DOUBT_FRAMES != block.stop // DOUBT_FRAMES:
+            self._doubt = self._doubt_now()
         if extraction.behind:
             self._afterwards.start(extraction.catch_up)
         return Output(block.index, values)

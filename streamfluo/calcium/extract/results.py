@@ -128,7 +128,7 @@ def quality(cells: Components, probability: np.ndarray) -> np.ndarray:
         cells["compactness"],
         cells["verdict"],
         explained,
-        overlap_and_activity(cells)[0],
+        overlap_and_activity(cells, np.arange(cells.count))[0],
         motion_correlation(cells["motion"]),
         probability,
         cells["structural"],

@@ -16,6 +16,7 @@ from .components import Components
 DECAYS_S, RISES_S = (0.2, 0.35, 0.5, 0.7, 1.0, 1.4, 2.0), (0.0, 0.035, 0.07)
 _TRACES = 12  # of a window of frames, one after the other
 _FRAMES = 7  # that the candidates of one trace are spread over: all at once take 1.1 ms in the kernel alone
+_AT_LEAST = 4  # candidates at once: a call takes as long as one of them
 _ENOUGH = 200  # traces of a window, after which the constants stay
 _LIKELY, _KEPT = 24, 7  # traces after which only so many of the candidates are judged on: a third of the work
 
@@ -50,7 +51,7 @@ class Transients:
         noise = float(self._noise[0])
         if noise > 0:
             likely = np.flatnonzero(self._likely)
-            each = -(-len(likely) // self._frames)
+            each = max(_AT_LEAST, -(-len(likely) // self._frames))
             some = likely[part * each : (part + 1) * each]
             if len(some):
                 self._costs[some] += costs(self._trace, noise, [self._candidates[n] for n in some], self._interval_s)
