@@ -15,6 +15,7 @@ from ..kernels.initial_frames import add_initial, add_weighed, known_or_zero, wh
 
 MIN_OBSERVED = 0.8  # fraction of the initial frames in which a pixel must be known
 _BLOCK_PX = 8  # blocks whose means give the temporal modes
+_MODE_FRAMES = 100  # that the modes are of, of more every second one or further apart
 _SMOOTH_PX = 8.0  # σ of the Gaussian that smooths a mode
 
 
@@ -105,6 +106,7 @@ class Background:
         Of frames and their mean (y, x), as differences, the window is taken that was seen.
         """
         self.modes[0] = self.mean * self.weight
+        frames = frames[:: max(1, len(frames) // _MODE_FRAMES)]
         if len(self.modes) > 1:
             seen, (top, bottom, left, right) = inside(window), window
             parts = [np.empty((bottom - top, right - left), np.float32) for _ in range(len(frames))]
@@ -134,7 +136,9 @@ def _block_means(image: np.ndarray) -> np.ndarray:
     if not (height and width):
         return image.ravel()
     part = image[: height * _BLOCK_PX, : width * _BLOCK_PX]
-    return part.reshape(height, _BLOCK_PX, width, _BLOCK_PX).mean((1, 3)).ravel()
+    rows = part.reshape(height, _BLOCK_PX, -1).sum(1)  # along both axes at once numpy takes ten times as long
+    means: np.ndarray = rows.reshape(height, width, _BLOCK_PX).mean(2).ravel()
+    return means
 
 
 def _local_variance(variance: np.ndarray, pairs: np.ndarray) -> np.ndarray:

@@ -130,7 +130,7 @@ class Components(Columns):
         return self.footprints, self.overlaps, (self.mode_overlap, self.row_overlap, background.gram)
 
     def at_rest(self, modes: np.ndarray) -> np.ndarray:
-        """Return the fluorescence without activity under each footprint (K, …) [σ], background modes at `modes` (M, …)."""
+        """Return the fluorescence without activity under each footprint (K, …) [σ], modes at `modes` (M, …)."""
         following: np.ndarray = (self["resting"] + (self["mode_overlap"] @ modes).T / self["energy"]).T
         return following
 

@@ -54,12 +54,17 @@ class FirstFrames(Sequence[np.ndarray]):
         deviation[~np.isfinite(deviation)] = 0
         odd = np.quantile(deviation, _QUANTILE, axis=1)
         bound = _FACTOR * np.median(odd[-max(1, len(odd) // 4) :]) + _LEAST
-        height, width = self.first.shape
-        kept = FirstFrames((height, width))
-        kept.first, kept._scale = self.first, self._scale
+        kept = self._like()
         kept._stored = [part for part, value in zip(self._stored, odd, strict=True) if value <= bound]
         kept.frames = [n for n, value in zip(self.frames, odd, strict=True) if value <= bound]
         return [n for n, value in zip(self.frames, odd, strict=True) if value > bound], kept
+
+    def _like(self) -> FirstFrames:
+        """None of these frames yet, as differences to the same first one."""
+        height, width = self.first.shape
+        none = FirstFrames((height, width))
+        none.first, none._scale = self.first, self._scale
+        return none
 
     def __len__(self) -> int:
         return len(self._stored)
@@ -67,10 +72,12 @@ class FirstFrames(Sequence[np.ndarray]):
     @overload
     def __getitem__(self, n: int) -> np.ndarray: ...
     @overload
-    def __getitem__(self, n: slice) -> Sequence[np.ndarray]: ...
-    def __getitem__(self, n: int | slice) -> np.ndarray | Sequence[np.ndarray]:
+    def __getitem__(self, n: slice) -> FirstFrames: ...
+    def __getitem__(self, n: int | slice) -> np.ndarray | FirstFrames:
         if isinstance(n, slice):
-            return [self[i] for i in range(*n.indices(len(self)))]
+            some = self._like()
+            some._stored, some.frames = self._stored[n], self.frames[n]
+            return some
         stored, frame = self._stored[n].view(np.uint16), np.empty(self.first.shape, np.float32)
         stored.flags.writeable = False  # as it is where it comes from a state: the kernel is compiled for such alone
         flat = frame.reshape(-1)

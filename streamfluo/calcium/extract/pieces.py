@@ -195,7 +195,7 @@ def combined(cells: Components, raw: np.ndarray) -> np.ndarray:
     given = raw.copy()
     heads = np.unique(rows[pieces])
     given[:, heads] = cells["share"][heads] * raw[:, heads]
-    np.add.at(given, (slice(None), rows[pieces]), cells["share"][pieces] * raw[:, pieces])
+    np.add.at(given.T, rows[pieces], (cells["share"][pieces] * raw[:, pieces]).T)
     return given
 
 
