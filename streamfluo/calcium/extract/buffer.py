@@ -41,6 +41,11 @@ class Buffer:
         """Slots (n,) of the stored frames, the oldest first."""
         return np.arange(max(0, self.count - self.window), self.count) % self.window
 
+    def settle(self, stop: int) -> np.ndarray:
+        """Return the slots (n,) of the oldest frames that are not settled, up to number `stop` of all: now they are."""
+        first, self.settled = self.settled, stop
+        return np.arange(first, stop) % self.window
+
     def unsettled(self) -> np.ndarray:
         """Slots (n,) of the stored frames whose final values are not given yet, the oldest first."""
         return np.arange(max(self.settled, self.count - self.window), self.count) % self.window

@@ -49,7 +49,7 @@ def features(cells: Components, rows: np.ndarray, slots: np.ndarray, context: Co
 
 
 def overlap_and_activity(cells: Components, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the largest cosine of each footprint of `rows` (n,) with a neighbour's, and of its bins with a touching one's."""
+    """Return the largest cosine of footprints `rows` (n,) with a neighbour's, of their bins with a touching one's."""
     listed, other = _listed(cells, rows)
     energy = cells["energy"]
     if not cells.count:

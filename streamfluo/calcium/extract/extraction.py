@@ -16,7 +16,7 @@ from .acceptance import EVIDENCE_PER_SNR, add_component, is_acceptable, is_error
 from .activity import Deconvolution
 from .background import Background
 from .buffer import SCALE, Buffer
-from .components import NOT_JUDGED, REJECTED, Components
+from .components import REJECTED, Components
 from .detection import Candidate, Detector, binned_2x2
 from .duplicates import find_duplicate, join
 from .footprint_update import due_for_update, refine_footprint, to_remove, update_statistics
@@ -40,8 +40,6 @@ CANDIDATES = 6
 MAX_WAITING = 30
 ROUND_BINS = 4  # bins in which every footprint that is due is updated
 TABLE_FRAMES = 100
-JUDGED_EVERY, JUDGED_AT, JUDGED_IN = 20, 3, 10  # frames; turns until all are judged again
-SETTLED_AT, RATED_AT = 1, 4  # of the frames of a bin those with least else to do
 KNOWN_MOMENT = 25.0  # weight of a known footprint: soon outweighed by data
 STILL_COMPACT = 0.9  # of min_compactness: an accepted footprint that becomes less compact is rejected
 
@@ -174,10 +172,8 @@ class Extraction:
         self._finish_work()
         if self.structure is not None:
             self.structure.mark(self.cells, self.background, self.cells.count)
-        while self._buffer.settled < self._buffer.count:
-            self._settle_until(min(self._buffer.settled + BIN, self._buffer.count))
-            self._tell_settled()
-        self.tables.add("settled", self._settled.rows(self.cells, self._deconvolution, last=True))
+        for rows in self._settled.rest(self.cells, self.background, self._buffer, self._deconvolution):
+            self.tables.add("settled", rows)
         probability = self.seen.of_all(self.cells)
         self.tables.add("quality", results.quality_table(self.cells, probability, self._last_index))
 
@@ -195,27 +191,9 @@ class Extraction:
             self._transients.see(self.cells, self._buffer, self._deconvolution)
 
     def _settle_due(self) -> None:
-        """Settle the frames that leave the window with the next five, once in five frames; later give their rates."""
-        buffer = self._buffer
-        phase, last = buffer.count % BIN, buffer.count - buffer.window + BIN
-        if phase == SETTLED_AT and last > buffer.settled:
-            self._settle_until(last)
-        elif phase == RATED_AT and buffer.settled:
-            self._tell_settled()
-
-    def _settle_until(self, stop: int) -> None:
-        """Settle the oldest frames, up to number `stop` of those taken."""
-        buffer = self._buffer
-        slots = np.arange(buffer.settled, stop) % buffer.window
-        buffer.settled = stop
-        self._settle(slots)
-
-    def _settle(self, slots: np.ndarray) -> None:
-        self._settled.add(self.cells, self.background, self._buffer, self._deconvolution, slots)
-
-    def _tell_settled(self) -> None:
-        if self._settled.rate(self.cells):
-            self.tables.add("settled", self._settled.rows(self.cells, self._deconvolution))
+        rows = self._settled.due(self.cells, self.background, self._buffer, self._deconvolution)
+        if rows is not None:
+            self.tables.add("settled", rows)
 
     def _process(self, index: int, frame: np.ndarray, binned: np.ndarray) -> LiveValues:
         """Demix and deconvolve a frame; return the values of the accepted components.
@@ -259,20 +237,11 @@ class Extraction:
             self._update_footprints()
         if self.structure is not None:
             self.structure.mark(self.cells, self.background, MARKED_PER_FRAME)
-        self._tell_quality()
-
-    def _tell_quality(self) -> None:
-        """Keep the probability of some components, a tenth of them every twenty frames; give the measures of all.
-
-        All at once took 6 ms, which one frame of a hundred was late by.
-        """
-        cells, (turn, rest) = self.cells, divmod(self._buffer.count, JUDGED_EVERY)
-        if rest == JUDGED_AT and self._buffer.count > TABLE_FRAMES:
-            first, stop = (n * cells.count // JUDGED_IN for n in (turn % JUDGED_IN, turn % JUDGED_IN + 1))
-            self.seen.judge(cells, np.arange(first, stop))
+        if self._buffer.count > TABLE_FRAMES:
+            self.seen.judge_some(self.cells)
         if self._buffer.count % TABLE_FRAMES == 0:
-            self.seen.judge(cells, np.flatnonzero(cells["probability"] == NOT_JUDGED))
-            self.tables.add("quality", results.quality_table(cells, cells["probability"], self._last_index))
+            probability = self.seen.judged(self.cells)
+            self.tables.add("quality", results.quality_table(self.cells, probability, self._last_index))
 
     def _close_bin(self) -> None:
         """Store the residual of the bin and update the sufficient statistics."""

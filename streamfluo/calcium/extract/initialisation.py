@@ -145,7 +145,6 @@ def compile_traces(params: ExtractParams, spec: Spec) -> None:
     for deconvolution in (Deconvolution(0.04, 0.4, 0.1, 2), Deconvolution(0.04, 0.4, 0.1, 1)):
         deconvolution.update_history(cells, 0, np.zeros(2))
         settled.add(cells, background, buffer, deconvolution, np.arange(5))
-        settled.rate(cells)
         settled.rows(cells, deconvolution, last=True)  # with the kernels of its rates
     costs(np.zeros(20), 1.0, [TYPICAL], 0.05)
     prepare(np.zeros(20), 0.05)

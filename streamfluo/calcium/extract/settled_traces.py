@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -14,10 +14,11 @@ from .background import Background
 from .buffer import SCALE, Buffer
 from .components import POOLS, Components
 from .pieces import combined
-from .settled_rates import SettledRates
+from .settled_rates import AT_ONCE, SettledRates
 
 DELAY = 20  # frames until pools no longer change: two transients at 25 Hz
 SWEEPS = 3
+_SETTLED_AT, _RATED_AT = 1, 4  # of five frames those with least else to do
 COLUMNS = {"frame": np.int64, "id": np.int64, "trace": np.float32, "raw": np.float32, "spike": np.float32,
            "dff": np.float32}  # fmt: skip
 
@@ -30,6 +31,28 @@ class SettledTraces:
         self._rates = SettledRates(interval_s)
         self.delay, self.samples = max(DELAY, self._rates.averages.ahead + 1), self._rates.samples
         self._index = np.zeros(POOLS, np.int64)
+
+    def due(
+        self, cells: Components, background: Background, buffer: Buffer, deconvolution: Deconvolution
+    ) -> Table | None:
+        """Settle the frames that leave the window with the next five, once in five frames; later return their rows."""
+        phase, last = buffer.count % AT_ONCE, buffer.count - buffer.window + AT_ONCE
+        if phase == _SETTLED_AT and last > buffer.settled:
+            self.add(cells, background, buffer, deconvolution, buffer.settle(last))
+        elif phase == _RATED_AT and buffer.settled and self._rates.rate(cells, self.count):
+            return self.rows(cells, deconvolution)
+        return None
+
+    def rest(
+        self, cells: Components, background: Background, buffer: Buffer, deconvolution: Deconvolution
+    ) -> Iterator[Table]:
+        """Settle the frames still in the window; yield their rows."""
+        while buffer.settled < buffer.count:
+            slots = buffer.settle(min(buffer.settled + AT_ONCE, buffer.count))
+            self.add(cells, background, buffer, deconvolution, slots)
+            if self._rates.rate(cells, self.count):
+                yield self.rows(cells, deconvolution)
+        yield self.rows(cells, deconvolution, last=True)
 
     def add(
         self, cells: Components, background: Background, buffer: Buffer, deconvolution: Deconvolution, slots: np.ndarray
@@ -51,10 +74,6 @@ class SettledTraces:
         cells["late_dff"][:, places] = delta_f_over_f(raw, lows, cells.at_rest(modes[slots].T).T).T
         self._rates.add(cells, raw, present, self.count, buffer)
         self.count += len(slots)
-
-    def rate(self, cells: Components) -> bool:
-        """Give rates that the last frames have told; return whether there were such."""
-        return self._rates.rate(cells, self.count)
 
     def rows(self, cells: Components, deconvolution: Deconvolution, last: bool = False) -> Table:
         """Return rows of the frames not reported yet, except for the newest `delay`, frame after frame."""
