@@ -15,7 +15,6 @@ from ..kernels.initial_frames import add_initial, add_weighed, known_or_zero, wh
 
 MIN_OBSERVED = 0.8  # fraction of the initial frames in which a pixel must be known
 _BLOCK_PX = 8  # blocks whose means give the temporal modes
-_MODE_FRAMES = 100  # that the modes are of, of more every second one or further apart
 _SMOOTH_PX = 8.0  # σ of the Gaussian that smooths a mode
 
 
@@ -106,7 +105,6 @@ class Background:
         Of frames and their mean (y, x), as differences, the window is taken that was seen.
         """
         self.modes[0] = self.mean * self.weight
-        frames = frames[:: max(1, len(frames) // _MODE_FRAMES)]
         if len(self.modes) > 1:
             seen, (top, bottom, left, right) = inside(window), window
             parts = [np.empty((bottom - top, right - left), np.float32) for _ in range(len(frames))]

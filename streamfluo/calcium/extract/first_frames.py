@@ -13,7 +13,6 @@ from ..banded import read_only
 from ..kernels.initial_frames import deviation_quantile, read_half
 
 _STRIDE = 8  # pixels between those that are compared: 4096 of 512 × 512
-_WIDE_STRIDE, _WIDE = 16, 1 << 18  # of frames of so many pixels as they come: 1024 are enough
 _QUANTILE = 0.9  # of |deviation|: what changes a tenth of the field is no cell
 _FACTOR, _LEAST = 3.0, 10.0  # times what is usual, and noise σ: a flash or a shutter; cells of a dense field reach 5
 _NOISE = 1.645  # that quantile of noise alone
@@ -54,17 +53,12 @@ class FirstFrames(Sequence[np.ndarray]):
         deviation[~np.isfinite(deviation)] = 0
         odd = np.quantile(deviation, _QUANTILE, axis=1)
         bound = _FACTOR * np.median(odd[-max(1, len(odd) // 4) :]) + _LEAST
-        kept = self._like()
+        height, width = self.first.shape
+        kept = FirstFrames((height, width))
+        kept.first, kept._scale = self.first, self._scale
         kept._stored = [part for part, value in zip(self._stored, odd, strict=True) if value <= bound]
         kept.frames = [n for n, value in zip(self.frames, odd, strict=True) if value <= bound]
         return [n for n, value in zip(self.frames, odd, strict=True) if value > bound], kept
-
-    def _like(self) -> FirstFrames:
-        """None of these frames yet, as differences to the same first one."""
-        height, width = self.first.shape
-        none = FirstFrames((height, width))
-        none.first, none._scale = self.first, self._scale
-        return none
 
     def __len__(self) -> int:
         return len(self._stored)
@@ -72,12 +66,10 @@ class FirstFrames(Sequence[np.ndarray]):
     @overload
     def __getitem__(self, n: int) -> np.ndarray: ...
     @overload
-    def __getitem__(self, n: slice) -> FirstFrames: ...
-    def __getitem__(self, n: int | slice) -> np.ndarray | FirstFrames:
+    def __getitem__(self, n: slice) -> Sequence[np.ndarray]: ...
+    def __getitem__(self, n: int | slice) -> np.ndarray | Sequence[np.ndarray]:
         if isinstance(n, slice):
-            some = self._like()
-            some._stored, some.frames = self._stored[n], self.frames[n]
-            return some
+            return [self[i] for i in range(*n.indices(len(self)))]
         stored, frame = self._stored[n].view(np.uint16), np.empty(self.first.shape, np.float32)
         stored.flags.writeable = False  # as it is where it comes from a state: the kernel is compiled for such alone
         flat = frame.reshape(-1)
@@ -137,8 +129,7 @@ class SceneWatch:
 
     def is_odd(self, frame: np.ndarray, mean: np.ndarray, weight: np.ndarray) -> bool:
         """Return whether a frame (y, x) is a flash or a shutter; mean and weight (y, x) of the background."""
-        stride = _WIDE_STRIDE if frame.size >= _WIDE else _STRIDE
-        value = deviation_quantile(read_only(frame), mean, weight, stride, _QUANTILE)
+        value = deviation_quantile(read_only(frame), mean, weight, _STRIDE, _QUANTILE)
         if value < 0:
             return False
         level = self._level[0]
