@@ -105,9 +105,8 @@ class SettledRates:
         rise = np.maximum(cells["rate_rise"], 1e-3)  # of those that wait for their first sample
         seen = np.maximum(cells["rate_seen"], 1)
         known = Known(cells["late_baseline"], cells["late_noise"], rise, cells["rate_look"], seen)
-        each = Known(*(np.repeat(of_each, AT_ONCE, axis=0) for of_each in known))
-        values = inputs(part.reshape(-1, part.shape[2]), each, self.averages.interval_s)
-        rate = network_rate(values).reshape(-1, AT_ONCE) * rise[:, None]
+        values = inputs(part, known, self.averages.interval_s)
+        rate = network_rate(values.reshape(-1, values.shape[2])).reshape(-1, AT_ONCE) * rise[:, None]
         rate[np.arange(AT_ONCE) < AT_ONCE - born[:, None]] = 0
         first = max(0, stop - AT_ONCE)
         cells["late_rate"][:, np.arange(first, stop) % POOLS] = rate[:, first - stop + AT_ONCE :]
