@@ -47,16 +47,16 @@ def test_a_true_cell_of_a_crowded_field_has_one_component():
     """Before boxes followed their footprints 43 and 45 were found, one of each twice."""
     found, again = found_and_again((2,))
     assert min(found) >= 46
-    assert sum(again) <= 1
+    assert sum(again) == 0
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_of_many_crowded_fields_nearly_all_cells_are_found_and_few_twice():
-    """Seeds 1 to 6 and 11 to 14: 48.6 in the mean and 4 of 490 twice; at first 42.7, and 16 of 443."""
+    """Seeds 1 to 6 and 11 to 14: 48.5 in the mean and 6 of 491 twice; before 42.7, and 16 of 443."""
     found, again = found_and_again((1, 3, 4, 5, 6, 11, 12, 13, 14))
     assert np.mean(found) >= 47
-    assert sum(again) <= 6
+    assert sum(again) <= 8
 
 
 @pytest.mark.parametrize("radius_px", [4, 6, 8])

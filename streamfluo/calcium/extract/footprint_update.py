@@ -18,7 +18,7 @@ from ..kernels.footprints import update_footprint
 from .background import Background
 from .components import BINS, Components
 
-_MIN_GROWTH = 1.1  # of the moment: less new evidence is not worth an update
+_MIN_GROWTH = 1.06  # of the moment: less new evidence is not worth an update
 _GROWTH_PX = 2
 _MIN_PIXELS = 8
 _MEMORY_BINS = 400.0

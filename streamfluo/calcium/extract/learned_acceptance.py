@@ -16,7 +16,7 @@ from .components import NOT_JUDGED, REJECTED, Components
 from .params import ExtractParams
 
 LEAST_PROBABILITY = 0.8
-JUDGED_EVERY, JUDGED_AT, JUDGED_IN = 20, 3, 10  # frames; turns until all are judged again
+JUDGED_EVERY, JUDGED_AT, JUDGED_IN = 20, 1, 10  # frames; turns until all are judged again
 
 
 class Seen(NamedTuple):
