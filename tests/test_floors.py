@@ -29,6 +29,7 @@ FLOORS = {
     "engine": {"core", "sources", "network", "session", "actions", "inputs"},
     "reprocess": {"core", "sources", "session", "engine"},
     "report": {"core", "pixels", "session"},
+    "catalogue": {"core", "pixels", "session", "report"},
     "viewer": {"core", "network"},
     "web": {"core", "network", "viewer"},  # of the viewer what knows no Qt: tests/web
     "cli": {
@@ -42,6 +43,7 @@ FLOORS = {
         "engine",
         "reprocess",
         "report",
+        "catalogue",
         "viewer",
         "web",
         *FACES,

@@ -36,7 +36,7 @@ from .params import (
 )
 from .registered_share import RegisteredShare
 from .registration import Registration
-from .report import report_of
+from .report import measures_of, report_of
 from .template import ROW_STRIDE, Template
 from .volume_shift import VolumeShift
 
@@ -88,6 +88,7 @@ class Motion(Operator):
     counted = {VALID: "valid frames"}
     presents = Presents(("frames", "template", "mean"), ("shift_px", "correlation"))
     report = staticmethod(report_of)
+    measures = staticmethod(measures_of)
     compiles = (compile_measuring, compile_correcting)
     examples = (
         {"init_frames": 20, "max_shift_px": (3, 4), "border": "copy"},

@@ -19,9 +19,10 @@ from ...core.registry import register
 from ...core.spec import Spec
 from ...core.state import State, require_array, require_int
 from ...core.unseen import VALID, known_pixels, valid_frames
+from ..across_days.matched import matched_components
 from ..extracted_components import MEASURES, ExtractedComponents
 from ..refine.refinement import refined_extract
-from ..report import report_of
+from ..report import measures_of, report_of
 from ..summary import IMAGES
 from ..volume.volume_cells import VolumeCells
 from . import results as snapshots
@@ -72,6 +73,8 @@ class Extract(Operator):
     joins = {"cells": VolumeCells.of}
     refine = staticmethod(refined_extract)
     report = staticmethod(report_of)
+    measures = staticmethod(measures_of)
+    matched = staticmethod(matched_components)
     gives: tuple[Gives, ...] = (
         Gives("traces", "by_id", ("t", "id"), "σ", "denoised activity in noise σ of one frame, as of this frame"),
         Gives("raw", "by_id", ("t", "id"), "σ", "demixed activity"),
