@@ -123,12 +123,13 @@ class Settling:
         """Return the rate (T,) of each trace, every sample given half a second later."""
         cells, buffer, rates = self._cells, self._buffer, self._rates
         total = self._samples.shape[1]
-        found, present = np.zeros_like(self._samples), np.ones(len(self._samples), bool)
+        found, present = np.zeros_like(self._samples), np.ones((1, len(self._samples)), bool)
         for t in range(total + self.WINDOW):
             late = t - self.WINDOW
             if late >= 0:
-                self._deconvolution.append_late(cells, self._samples[:, late], present)
-                rates.add(cells, self._samples[:, late], present, late + 1, buffer)
+                self._deconvolution.append_late(cells, self._samples[:, late][None], present)
+                rates.add(cells, self._samples[:, late][None], present, late, buffer)
+                rates.rate(cells, late + 1)
                 stop = max(0, late - rates.averages.ahead + 1)
                 centres = np.arange(max(0, stop - AT_ONCE), stop)
                 found[:, centres] = cells["late_rate"][:, centres % POOLS]

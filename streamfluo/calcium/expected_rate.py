@@ -23,6 +23,7 @@ _BEFORE_S, _AFTER_S = (-0.1, 0.0), (0.05, 0.2)  # a rise is the difference of th
 RISE_QUANTILE = 0.985
 _SQUARES_S, _CUBES_S = (0.06, 0.12, 0.25, 0.5, 1.0, 2.0), (0.06, 0.12, 0.2, 0.3, 0.5)  # lags of the increments
 SHAPES = len(_SQUARES_S) + len(_CUBES_S)
+INPUTS = len(EDGES_S) + 1 + SHAPES + 2  # averages, strength, look, interval and time seen
 _LEAST_RISE = 0.5  # noise σ of one second
 CLIP_BELOW = 6.0  # noise σ: what lies further below the baseline is no activity
 _TYPICAL_S, _MOST_OBSERVED_S = 0.03, 200.0
@@ -93,13 +94,25 @@ class Known(NamedTuple):
 
 
 def inputs(averages: np.ndarray, known: Known, interval_s: float) -> np.ndarray:
-    """Return the network's inputs (n, 35) from averages (n, 22) around a sample of each trace."""
-    parts = averages[:, :-1].copy()
-    parts[:, -1] -= known.baseline
+    """Return the network's inputs (n, m, 35) float32 from averages (n, m, 22) around m samples of each trace.
+
+    Where m is 1 also (n, 35) from (n, 22).
+    """
+    count, values = averages.shape[-1] - 1, np.empty((*averages.shape[:-1], INPUTS), np.float32)
+    each = [slice(None), *[None] * (averages.ndim - 2)]  # of each trace, the same for its samples
+
+    def same(of_each: np.ndarray) -> np.ndarray:
+        return np.asarray(of_each[tuple(each)])
+
+    found = values[..., :count]
+    np.divide(averages[..., :-1], same(known.rise)[..., None], out=found, casting="same_kind")
+    found[..., -1] = (averages[..., -2] - same(known.baseline)) / same(known.rise)
+    np.arcsinh(found, out=found)
     strength = np.clip(np.log(known.rise / (known.noise * np.sqrt(interval_s))), -4, 6)
     observed_s = np.minimum(known.seen * interval_s, _MOST_OBSERVED_S)
-    times = [np.full(len(parts), np.log(interval_s / _TYPICAL_S)), np.log(observed_s)]
-    return np.column_stack([np.arcsinh((parts / known.rise[:, None]).astype(np.float32)), strength, known.look, *times])
+    values[..., count], values[..., count + 1 : -2] = same(strength), same(known.look)
+    values[..., -2], values[..., -1] = np.log(interval_s / _TYPICAL_S), same(np.log(observed_s))
+    return values
 
 
 def clipped(samples: np.ndarray, baseline: np.ndarray, noise: np.ndarray) -> np.ndarray:
@@ -124,7 +137,8 @@ def network_rate(values: np.ndarray) -> np.ndarray:
     rate = np.empty(len(values))
     for start in range(0, len(values), _AT_ONCE):
         rows = slice(start, start + _AT_ONCE)
-        of_each = [_softplus(layers, values[rows].astype(np.float32)) for layers in _networks()]
+        x = values[rows].astype(np.float32, copy=False)
+        of_each = [_softplus(layers, x) for layers in _networks()]
         rate[rows] = sum(of_each) / np.float32(len(of_each))
     return rate
 

@@ -17,7 +17,9 @@ def values_by_id(names: Sequence[str], frames: Sequence[OfFrame]) -> dict[str, n
     if frames and all(np.array_equal(ids, first) for ids, _ in frames[1:]):
         order = np.argsort(first)
         ids, there = first[order], np.ones((len(frames), len(first)), bool)
-        values = np.stack([rows[:, order] for _, rows in frames], axis=1, dtype=np.float32, casting="same_kind")
+        values = np.empty((len(names), len(frames), len(ids)), np.float32)
+        for t, (_, rows) in enumerate(frames):  # stacked, one frame takes three times as long
+            values[:, t] = rows[:, order]
     else:
         ids = np.unique(np.concatenate([first, *(found for found, _ in frames)]))
         values, there = (

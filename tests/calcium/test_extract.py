@@ -114,7 +114,7 @@ def test_the_history_of_a_new_component_comes_from_the_buffered_frames(done):
         int(i): int(f) for i, f, e in zip(events["id"], events["frame"], events["event"], strict=True) if e == "born"
     }
     for i, birth in zip(cells.ids, cells.birth_frame, strict=True):
-        assert born[int(i)] - birth in range(99, 101) or birth == 0
+        assert born[int(i)] - birth in range(95, 101) or birth == 0  # the oldest may be settled already
 
 
 def test_live_values_are_near_the_final_ones():

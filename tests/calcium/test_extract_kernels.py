@@ -20,7 +20,7 @@ from streamfluo.calcium.kernels.demixing import (
     demix,
     demix_background,
     demix_frame,
-    demix_known_background,
+    demix_stored,
     project,
     project_past,
 )
@@ -117,13 +117,15 @@ def test_background_and_components_are_demixed_together():
     np.testing.assert_allclose(np.concatenate(again), expected, atol=1e-3)
 
 
-def test_components_are_demixed_while_the_background_is_known():
+def test_components_of_stored_frames_are_demixed_while_the_background_is_known():
     images, frame = overlapping()
-    modes, amounts = two_modes(images.shape[1]), np.array([3.0, -2.0])
-    stored, seen = in_steps(frame + amounts @ modes)
-    found = np.zeros(len(images))
-    demix_known_background(stored, 1 / 256, plain(design(images, modes)), amounts, 3000, found)
-    np.testing.assert_allclose(found, np.linalg.lstsq(images.T, seen - amounts @ modes, rcond=None)[0], atol=1e-3)
+    modes, amounts = two_modes(images.shape[1]), np.array([[3.0, -2.0], [0.0, 0.0], [-1.0, 0.5]])
+    frames = [in_steps(factor * frame + part @ modes) for factor, part in zip((1, 0, -2), amounts, strict=True)]
+    stored, slots, found = np.stack([steps for steps, _ in frames]), np.array([2, 0]), np.zeros((2, len(images)))
+    demix_stored(stored, slots, 1 / 256, plain(design(images, modes)), amounts, 3000, found)
+    for slot, one in zip(slots, found, strict=True):
+        expected = np.linalg.lstsq(images.T, frames[slot][1] - amounts[slot] @ modes, rcond=None)[0]
+        np.testing.assert_allclose(one, expected, atol=1e-3)
 
 
 def test_the_past_of_a_footprint_is_its_projection_less_known_activities():

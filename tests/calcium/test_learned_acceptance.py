@@ -53,7 +53,7 @@ def test_overlap_is_the_largest_cosine_with_another_footprint():
     cells = with_cells((12, 12), (14, 15), (20, 12), (30, 40), heights=(1, 3, 2, 1))
     flat = dense(cells).reshape(4, -1)
     cosine = flat @ flat.T / np.sqrt(np.outer((flat**2).sum(1), (flat**2).sum(1)))
-    np.testing.assert_allclose(overlap_and_activity(cells)[0], (cosine - np.eye(4)).max(1), atol=1e-6)
+    np.testing.assert_allclose(overlap_and_activity(cells, np.arange(4))[0], (cosine - np.eye(4)).max(1), atol=1e-6)
 
 
 def test_explained_is_the_r2_of_a_regression_on_a_touching_neighbour():

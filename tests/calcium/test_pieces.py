@@ -240,9 +240,9 @@ def test_a_whole_has_its_share_and_those_of_its_pieces():
         def wholes(self):
             return np.array([-1, 0, -1, 0])
 
-    raw = np.array([3.0, 5.0, 7.0, -2.0])
+    raw = np.array([[3.0, 5.0, 7.0, -2.0], [0.0, 1.0, 2.0, 10.0]])
     found = combined(Cells(share=np.array([0.5, 0.2, 0.0, 0.1])), raw)
-    np.testing.assert_allclose(found, [0.5 * 3 + 0.2 * 5 - 0.1 * 2, 5, 7, -2])
+    np.testing.assert_allclose(found, [[0.5 * 3 + 0.2 * 5 - 0.1 * 2, 5, 7, -2], [0.2 + 1, 1, 2, 10]])
 
 
 @pytest.mark.parametrize(("neuron_sigma_px", "merged"), [(3.0, [(1, 0)]), (1.0, [])])

@@ -108,7 +108,8 @@ def add_component(
 ) -> int:
     """Make a proposal a component, with its history from the buffered frames and bins; return its row."""
     slots, order = buffer.slots(), buffer.bin_order()
-    k = cells.add(proposal.corner, proposal.footprint, background, int(buffer.index[slots[0]]))
+    unsettled = buffer.unsettled()
+    k = cells.add(proposal.corner, proposal.footprint, background, int(buffer.index[unsettled[0]]))
     history = np.empty(len(slots))
     project_past(k, cells.design(background), buffer.past(cells.history), history)
     cells.history[k, slots] = history
@@ -116,6 +117,7 @@ def add_component(
     for name, value in {"noise": noise, "baseline": level, "low": low, "previous": history[0]}.items():
         for when in ("live", "late"):
             getattr(cells, f"{when}_{name}")[k] = value
+    cells.late_previous[k] = history[-len(unsettled)]
     cells.g[k], cells.fit[k] = deconvolution.g, proposal.correlation
     cells.activity[k], cells.level[k] = history[-1], history.mean()
     trace = deconvolution.update_history(cells, k, history)

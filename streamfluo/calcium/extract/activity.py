@@ -55,15 +55,21 @@ class Deconvolution:
         out[2] /= self.interval_s
         return out
 
-    def append_late(self, cells: Components, raw: np.ndarray, present: np.ndarray) -> None:
-        """Deconvolve the sample of each present trace (K,) that leaves the window."""
-        levels = cells.levels("late")
+    def append_late(self, cells: Components, raw: np.ndarray, present: np.ndarray) -> np.ndarray:
+        """Deconvolve the samples of each present trace (n, K) that leave the window.
+
+        Returns the 8th percentile (n, K) as of each.
+        """
+        levels, lows = cells.levels("late"), np.empty(raw.shape)
         if self.order == 1:
-            out = np.empty((2, len(raw)))
-            kernels.deconvolve_samples(raw, present, levels, cells.pools("late"), SPARSITY, out)
+            out = np.empty((2, raw.shape[1]))
+            for sample, here, low in zip(raw, present, lows, strict=True):
+                kernels.deconvolve_samples(sample, here, levels, cells.pools("late"), SPARSITY, out)
+                low[:] = cells["late_low"]
         else:
             penalty = SPARSITY * float(self._response.max())
-            kernels.deconvolve_samples_ar2(raw, present, levels, self._windows(cells), penalty)
+            kernels.deconvolve_samples_ar2(raw, present, levels, self._windows(cells), penalty, lows)
+        return lows
 
     def update_history(self, cells: Components, k: int, history: np.ndarray) -> np.ndarray:
         """Deconvolve all samples (n,) of the new component k; return its activity (n,) as of each sample."""

@@ -134,7 +134,9 @@ def _block_means(image: np.ndarray) -> np.ndarray:
     if not (height and width):
         return image.ravel()
     part = image[: height * _BLOCK_PX, : width * _BLOCK_PX]
-    return part.reshape(height, _BLOCK_PX, width, _BLOCK_PX).mean((1, 3)).ravel()
+    rows = part.reshape(height, _BLOCK_PX, -1).sum(1)  # along both axes at once numpy takes ten times as long
+    means: np.ndarray = rows.reshape(height, width, _BLOCK_PX).mean(2).ravel()
+    return means
 
 
 def _local_variance(variance: np.ndarray, pairs: np.ndarray) -> np.ndarray:

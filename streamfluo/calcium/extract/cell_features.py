@@ -40,7 +40,7 @@ class Features(NamedTuple):
 def features(cells: Components, rows: np.ndarray, slots: np.ndarray, context: Context) -> Features:
     """Return what is known of components `rows` (n,), with the frames in the window in the order of `slots` (w,)."""
     footprint, residual = _images(cells, rows, context.neuron_sigma_px)
-    parts = [_evidence(cells, context)[rows], _shape(cells, rows, context), _neighbours(cells)[rows]]
+    parts = [_evidence(cells, context)[rows], _shape(cells, rows, context), _neighbours(cells, rows)]
     parts += [_course(cells, rows, context), _trace(cells["history"][np.ix_(rows, slots)], context)]
     density = np.log1p(100 * cells.count / max(1.0, context.places))  # of a damaged state nothing is seen
     parts.append(np.tile([np.log(context.interval_s / 0.05), density], (len(rows), 1)))
@@ -48,19 +48,25 @@ def features(cells: Components, rows: np.ndarray, slots: np.ndarray, context: Co
     return Features(np.concatenate([footprint, residual], 1), figures)
 
 
-def overlap_and_activity(cells: Components) -> tuple[np.ndarray, np.ndarray]:
-    """Return the largest cosine (K,) of each footprint with a neighbour's, and of its bins with a touching one's."""
-    listed = np.arange(cells.neighbour.shape[1]) < cells["neighbours"][:, None]
-    other = np.where(listed, cells["neighbour"], 0)
+def overlap_and_activity(cells: Components, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the largest cosine of footprints `rows` (n,) with a neighbour's, of their bins with a touching one's."""
+    listed, other = _listed(cells, rows)
     energy = cells["energy"]
     if not cells.count:
         return np.empty(0), np.empty(0)
-    alike = cells["overlap"] / np.sqrt(np.maximum(energy[:, None] * energy[other], 1e-30))
-    together = np.maximum(cells["shared"], 0) / np.sqrt(np.maximum(cells["own"][:, None] * cells["theirs"], 1e-30))
+    alike = cells["overlap"][rows] / np.sqrt(np.maximum(energy[rows, None] * energy[other], 1e-30))
+    both = np.maximum(cells["own"][rows, None] * cells["theirs"][rows], 1e-30)
+    together = np.maximum(cells["shared"][rows], 0) / np.sqrt(both)
     return (
         np.where(listed, alike, 0).max(1, initial=0),
-        np.where(listed & cells["touching"], together, 0).max(1, initial=0).clip(0, 1),
+        np.where(listed & cells["touching"][rows], together, 0).max(1, initial=0).clip(0, 1),
     )
+
+
+def _listed(cells: Components, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Which places of the lists of neighbours of `rows` (n, N) are in use, and whom they list, 0 where nobody."""
+    listed = np.arange(cells.neighbour.shape[1]) < cells["neighbours"][rows, None]
+    return listed, np.where(listed, cells["neighbour"][rows], 0)
 
 
 def _evidence(cells: Components, context: Context) -> np.ndarray:
@@ -97,15 +103,14 @@ def _shape(cells: Components, rows: np.ndarray, context: Context) -> np.ndarray:
     return np.stack(columns, 1)
 
 
-def _neighbours(cells: Components) -> np.ndarray:
-    """Similarity to neighbours (K, 4): of footprint, of activity, how many touch, SNR of the strongest of these."""
-    overlap, together = overlap_and_activity(cells)
-    listed = np.arange(cells.neighbour.shape[1]) < cells["neighbours"][:, None]
-    touching = listed & cells["touching"]
-    other = np.where(listed, cells["neighbour"], 0)
+def _neighbours(cells: Components, rows: np.ndarray) -> np.ndarray:
+    """Similarity to neighbours (n, 4): of footprint, of activity, how many touch, SNR of the strongest of these."""
+    overlap, together = overlap_and_activity(cells, rows)
+    listed, other = _listed(cells, rows)
+    touching = listed & cells["touching"][rows]
     strength = np.sqrt(np.sqrt(cells["peak"])) + 0.1
     strongest = np.where(touching, strength[other] if cells.count else 1.0, 0.1).max(1, initial=0.1)
-    ratio = np.clip(np.log(strongest / strength), -3, 3)
+    ratio = np.clip(np.log(strongest / strength[rows]), -3, 3)
     return np.stack([overlap, together, np.log1p(touching.sum(1)), ratio], 1)
 
 

@@ -17,6 +17,7 @@ from .columns import Columns, Field
 
 POOLS = 40
 UNMEASURED = -2.0  # no correlation
+NOT_JUDGED = -1.0  # no probability
 ACCEPTED, REJECTED = 1, 2  # verdicts of people; 0: none
 BINS = 40
 MOTION_SUMS = 10
@@ -58,6 +59,8 @@ def fields(box: tuple[int, int], modes: int, window: int, rate_samples: int, nei
         "late_raw": ((POOLS,), real), "late_dff": ((POOLS,), real), "late_rate": ((POOLS,), real),
         # light in the structural channel's and the indicator's picture, correlation with the former; chance of a label
         "label": ((3,), real), "structural": ((), real),
+        # of being a cell, as it was last judged
+        "probability": ((), real),
         # of pieces the id of the whole, -1 of others; share in its activity, own activity by that, own noise σ; whether
         # people took it apart
         "whole": ((), number), "share": ((), real), "ratio": ((), real), "own_noise": ((), real),
@@ -127,15 +130,15 @@ class Components(Columns):
         return self.footprints, self.overlaps, (self.mode_overlap, self.row_overlap, background.gram)
 
     def at_rest(self, modes: np.ndarray) -> np.ndarray:
-        """Return the fluorescence without activity under each footprint (K,) [σ], background modes at `modes` (M,)."""
-        following: np.ndarray = self["resting"] + self["mode_overlap"] @ modes / self["energy"]
+        """Return the fluorescence without activity under each footprint (K, …) [σ], modes at `modes` (M, …)."""
+        following: np.ndarray = (self["resting"] + (self["mode_overlap"] @ modes).T / self["energy"]).T
         return following
 
     def wholes(self) -> np.ndarray:
         """Return for each component (K,) the row of the whole that it is a piece of, -1 of others."""
         rows = np.full(self.count, -1, np.int64)
-        pieces = np.flatnonzero(self["whole"] >= 0)
-        if len(pieces):
+        if self["whole"].max(initial=-1) >= 0:
+            pieces = np.flatnonzero(self["whole"] >= 0)
             order = np.argsort(self["id"])
             rows[pieces] = order[np.searchsorted(self["id"], self["whole"][pieces], sorter=order)]
         return rows
@@ -168,7 +171,7 @@ class Components(Columns):
         """Add a component with a whitened footprint (h, w) in the box at `corner`; return its row."""
         k = self.append(
             id=self.next_id, birth=birth, origin=corner, box=footprint, structural=np.nan, label=(0, 0, UNMEASURED),
-            whole=-1, ratio=1.0,
+            probability=NOT_JUDGED, whole=-1, ratio=1.0,
         )  # fmt: skip
         self.next_id += 1
         for other in self.overlapping(corner):

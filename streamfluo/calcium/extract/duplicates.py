@@ -35,31 +35,27 @@ def find_duplicate(cells: Components) -> Duplicate | None:
     """Return a component that is another one, None if there is none."""
     _, snr = cells.explained_and_snr()
     n = np.arange(cells["neighbours"].max(initial=0))
-    listed = n < cells["neighbours"][:, None]
-    neighbour, overlap, theirs, shared, touching = (
-        cells[name][:, : len(n)] for name in ("neighbour", "overlap", "theirs", "shared", "touching")
-    )
-    other = np.where(listed, neighbour, 0)
-    own = cells["own"][:, None]
+    part, column = np.nonzero(n < cells["neighbours"][:, None])  # pairs alone: a quarter of all places
+    other = cells.neighbour[part, column]
+    weaker = (snr[part] <= snr[other]) & ~cells.seeded[part]
+    part, column, other = part[weaker], column[weaker], other[weaker]
+    overlap = cells.overlap[part, column] / np.sqrt(np.maximum(cells.energy[part] * cells.energy[other], 1e-30))
+    if (twice := np.flatnonzero(overlap >= SAME_FOOTPRINT)).size:
+        pair = int(twice[0])
+        return Duplicate(int(other[pair]), int(part[pair]), np.zeros(cells.box_shape, np.float32))
+    for pair in np.flatnonzero(overlap >= SLIVER).tolist():
+        if _completes(cells, int(other[pair]), int(part[pair])):
+            return Duplicate(int(other[pair]), int(part[pair]), np.zeros(cells.box_shape, np.float32))
+    shared, theirs, own = cells.shared[part, column], cells.theirs[part, column], cells.own[part]
     together = np.where(shared > 0, shared, 0) / np.sqrt(np.maximum(own * theirs, 1e-30))
-    spread = cells["own"] ** 2 >= MIN_BINS * np.maximum(cells["peak"], 1e-30)
-    parts = touching & (together >= LIKE_ACTIVITY) & spread[:, None]
-    weaker = listed & (snr[:, None] <= snr[other]) & ~cells["seeded"][:, None]
-    energy = cells["energy"]
-    twice = weaker & (overlap >= SAME_FOOTPRINT * np.sqrt(energy[:, None] * energy[other]))
-    if twice.any():
-        part, column = np.argwhere(twice)[0].tolist()
-        return Duplicate(int(other[part, column]), part, np.zeros(cells.box_shape, np.float32))
-    slivers = weaker & (overlap >= SLIVER * np.sqrt(energy[:, None] * energy[other]))
-    for part, column in np.argwhere(slivers).tolist():
-        if _completes(cells, int(other[part, column]), part):
-            return Duplicate(int(other[part, column]), part, np.zeros(cells.box_shape, np.float32))
-    for part, column in np.argwhere(weaker & parts).tolist():
-        whole = int(other[part, column])
-        ratio = cells.own[part] * cells.live_noise[part] / (shared[part, column] * cells.live_noise[whole])
-        change = _joined(cells, whole, part, ratio, float(together[part, column]))
+    spread = own**2 >= MIN_BINS * np.maximum(cells.peak[part], 1e-30)
+    parts = cells.touching[part, column] & (together >= LIKE_ACTIVITY) & spread
+    for pair in np.flatnonzero(parts).tolist():
+        k, whole = int(part[pair]), int(other[pair])
+        ratio = cells.own[k] * cells.live_noise[k] / (shared[pair] * cells.live_noise[whole])
+        change = _joined(cells, whole, k, ratio, float(together[pair]))
         if change is not None:
-            return Duplicate(whole, part, change)
+            return Duplicate(whole, k, change)
     return None
 
 

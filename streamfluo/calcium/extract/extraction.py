@@ -79,7 +79,7 @@ class Extraction:
         self._waiting: list[Candidate] = []
         self._turn = self._last_index = 0
         self.tables = Tables()
-        self.behind = self._settled_ahead = False  # work of the last frame is to be done; the oldest frame is settled
+        self.behind = False  # work of the last frame is to be done
         self._refused: list[str] = []
         self._signals = Signals()
 
@@ -173,17 +173,14 @@ class Extraction:
         self._finish_work()
         if self.structure is not None:
             self.structure.mark(self.cells, self.background, self.cells.count)
-        for slot in self._buffer.slots()[int(self._settled_ahead) :]:
-            self._settle(int(slot))
-        self.tables.add("settled", self._settled.rows(self.cells, self._deconvolution, last=True))
-        self.tables.add("quality", results.quality_table(self.cells, self.seen, self._last_index))
+        for rows in self._settled.rest(self.cells, self.background, self._buffer, self._deconvolution):
+            self.tables.add("settled", rows)
+        probability = self.seen.of_all(self.cells)
+        self.tables.add("quality", results.quality_table(self.cells, probability, self._last_index))
 
     def catch_up(self) -> None:
-        """Do what the last frame left to do, and settle the frame that leaves the window with the next one."""
+        """Do what the last frame left to do."""
         self._finish_work()
-        if self._buffer.full and not self._settled_ahead:
-            self._settled_ahead = True
-            self._settle(self._buffer.slot)
         if self._ring is not None and self._buffer.count:
             self._ring.prepare(self.cells)
 
@@ -191,13 +188,14 @@ class Extraction:
         if self.behind:
             self.behind = False
             self._work()
+            self._settle_due()
             if not self.frozen:
                 self._transients.see(self.cells, self._buffer, self._deconvolution)
 
-    def _settle(self, slot: int) -> None:
-        self._settled.add(self.cells, self.background, self._buffer, self._deconvolution, slot)
-        if self._settled.count % BIN == 0:
-            self.tables.add("settled", self._settled.rows(self.cells, self._deconvolution))
+    def _settle_due(self) -> None:
+        rows = self._settled.due(self.cells, self.background, self._buffer, self._deconvolution)
+        if rows is not None:
+            self.tables.add("settled", rows)
 
     def _process(self, index: int, frame: np.ndarray, binned: np.ndarray) -> LiveValues:
         """Demix and deconvolve a frame; return the values of the accepted components.
@@ -216,7 +214,7 @@ class Extraction:
         shown = cells["accepted"]
         live = cells["id"][shown], values[:, shown]
         buffer.count += 1
-        self.behind, self._settled_ahead = True, False
+        self.behind = True
         return live
 
     def _work(self) -> None:
@@ -228,8 +226,11 @@ class Extraction:
             self._learn(phase)
         if self.structure is not None and not self.frozen:
             self.structure.mark(self.cells, self.background, MARKED_PER_FRAME)
+        if self._buffer.count > TABLE_FRAMES:
+            self.seen.judge_some(self.cells)
         if self._buffer.count % TABLE_FRAMES == 0:
-            self.tables.add("quality", results.quality_table(self.cells, self.seen, self._last_index))
+            probability = self.seen.judged(self.cells)
+            self.tables.add("quality", results.quality_table(self.cells, probability, self._last_index))
 
     def _learn(self, phase: int) -> None:
         """Do a share of what a bin teaches: search it, try candidates, judge components, update footprints."""
@@ -374,7 +375,7 @@ class Extraction:
         """Restore what `state` returned. Raises StateError."""
         for part in (self.background, self.detector, self._buffer, self._settled, self.tables):
             part.restore(state)
-        self.behind, self._settled_ahead = False, self._buffer.full
+        self.behind = False
         self._transients.restore(state, self._deconvolution)
         self._signals.restore(state)
         self.detector.see(self.background.weight > 0)

@@ -43,7 +43,7 @@ _SHAPE, _BOX, _CORNER, _WINDOW, _BIN = (24, 24), (13, 13), (6, 6), 20, 5
 _KERNELS: tuple[Any, ...] = (
     background_modes.temporal_modes, compactness.compactness,
     demixing.whiten_rows, demixing.mode_products, demixing.inner, demixing.sum_frames,
-    demixing.demix_known_background, demixing.project_past, spikes.initial_levels,
+    demixing.demix_stored, demixing.project_past, spikes.initial_levels,
     spikes.deconvolve_samples, frame_values.follow_frame,
     spikes.deconvolve_history, spikes.newest_traces, spikes.deconvolve_samples_ar2,
     spikes.newest_traces_ar2, impulse_responses.sparse_spikes,
@@ -144,7 +144,7 @@ def compile_traces(params: ExtractParams, spec: Spec) -> None:
         ring.of(frame, background, cells)
     for deconvolution in (Deconvolution(0.04, 0.4, 0.1, 2), Deconvolution(0.04, 0.4, 0.1, 1)):
         deconvolution.update_history(cells, 0, np.zeros(2))
-        settled.add(cells, background, buffer, deconvolution, 0)
+        settled.add(cells, background, buffer, deconvolution, np.arange(5))
         settled.rows(cells, deconvolution, last=True)  # with the kernels of its rates
     costs(np.zeros(20), 1.0, [TYPICAL], 0.05)
     prepare(np.zeros(20), 0.05)

@@ -107,7 +107,6 @@ def _add_again(extraction: Extraction, parts: Columns, row: int) -> None:
     cells.next_id = int(parts.id[row])
     k = add_component(cells, extraction.background, buffer, proposal, deconvolution)
     cells.next_id = next_id
-    cells.birth[k] = buffer.index[buffer.slots()[int(buffer.full)]]  # the oldest frame is settled already
     for name in ("level", "own", "peak"):
         getattr(cells, name)[k] = getattr(parts, name)[row]
     _to_mean(cells, extraction.background, k, -cells.level[k])

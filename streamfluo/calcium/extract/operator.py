@@ -43,6 +43,7 @@ Waiting = tuple[int, np.ndarray | None]  # index and frame (y, x), None for one 
 CELL_WIDTH = 4  # in units of neuron_sigma_px
 MAX_DELAY_FRAMES = 300
 WARM_UP_FRAMES = 300  # over which a baseline is the running median; noise and deconvolution need fewer
+DOUBT_FRAMES = 8  # a sentence is as of one of the last ones
 LEAST_FRAMES = 20  # to estimate noise and background from, where a recording ends before `init_frames`
 
 
@@ -67,7 +68,7 @@ class Extract(Freezable):
     """
 
     Params = ExtractParams
-    version = 14  # marks structural cells, joins pieces; overlap, motion, probability of a cell; other sums of the same
+    version = 15  # marks structural cells, joins pieces; overlap, motion, probability of a cell; other sums of the same
     may_need = (VALID, SHIFT, STRUCTURE)
     reads_every = 100  # frames, that a picture of the structural channel is taken
     from_file = {"seeds": seeds_of_file, "structure": structure_of_file}
@@ -171,7 +172,7 @@ class Extract(Freezable):
         self._learning: Learning[Waiting] | None = None
         self._waiting: list[Waiting] = []  # frames that it takes meanwhile
         self._ended = False
-        self._doubt: str | None = None  # as of the last frame's values, for which nobody waits; None: to be asked anew
+        self._doubt: str | None = None  # as of values that nobody waits for; None: to be asked anew
 
     @property
     def _live(self) -> Live:
@@ -207,7 +208,8 @@ class Extract(Freezable):
             counts.append(self._frames_live.counts())
         extraction = self._live.extraction
         values: Values = {**values_of(live, counts), **extraction.tables.give()}
-        self._doubt = self._doubt_now()
+        if self._doubt is None or block.index // DOUBT_FRAMES != block.stop // DOUBT_FRAMES:
+            self._doubt = self._doubt_now()
         if extraction.behind:
             self._afterwards.start(extraction.catch_up)
         return Output(block.index, values)
@@ -354,7 +356,7 @@ class Extract(Freezable):
 
 _READ = {
     "footprints": lambda e: snapshots.footprints(e.cells, e.background),
-    "quality_now": lambda e: snapshots.quality(e.cells, e.seen),
+    "quality_now": lambda e: snapshots.quality(e.cells, e.seen.of_all(e.cells)),
     "contours": lambda e: snapshots.contours(e.cells, e.background),
     "structural_contours": lambda e: snapshots.structural_contours(e.cells, e.background),
     "next_id": lambda e: np.array(e.cells.next_id),

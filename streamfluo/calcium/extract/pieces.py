@@ -187,15 +187,15 @@ def split(cells: Components, whole: int) -> list[int]:
 
 
 def combined(cells: Components, raw: np.ndarray) -> np.ndarray:
-    """Return demixed activity (K,), that of wholes from all their pieces."""
+    """Return demixed activity (n, K), that of wholes from all their pieces."""
     rows = cells.wholes()
     pieces = np.flatnonzero(rows >= 0)
     if not len(pieces):
         return raw
     given = raw.copy()
     heads = np.unique(rows[pieces])
-    given[heads] = cells["share"][heads] * raw[heads]
-    np.add.at(given, rows[pieces], cells["share"][pieces] * raw[pieces])
+    given[:, heads] = cells["share"][heads] * raw[:, heads]
+    np.add.at(given.T, rows[pieces], (cells["share"][pieces] * raw[:, pieces]).T)
     return given
 
 

@@ -14,7 +14,6 @@ from .background import Background
 from .buffer import Buffer
 from .cell_features import overlap_and_activity
 from .components import Components
-from .learned_acceptance import Seen
 from .motion_correlation import motion_correlation
 
 _RIM_PX = 2  # between a contour and the one around it that marks a cell
@@ -116,8 +115,8 @@ def elongation(boxes: np.ndarray) -> np.ndarray:
     return np.sqrt((half + root) / np.maximum(half - root, PIXEL_VARIANCE))
 
 
-def quality(cells: Components, seen: Seen) -> np.ndarray:
-    """Return MEASURES of each component (id, measure)."""
+def quality(cells: Components, probability: np.ndarray) -> np.ndarray:
+    """Return MEASURES of each component (id, measure); probability (K,) of being a cell."""
     explained, snr = cells.explained_and_snr()
     top, left = cells["origin"].T
     columns = [cells[name] for name in ("id", "birth", "accepted")]
@@ -129,9 +128,9 @@ def quality(cells: Components, seen: Seen) -> np.ndarray:
         cells["compactness"],
         cells["verdict"],
         explained,
-        overlap_and_activity(cells)[0],
+        overlap_and_activity(cells, np.arange(cells.count))[0],
         motion_correlation(cells["motion"]),
-        seen.probability(cells, np.arange(cells.count)),
+        probability,
         cells["structural"],
         elongation(cells["box"]),
         cells["whole"],
@@ -140,9 +139,8 @@ def quality(cells: Components, seen: Seen) -> np.ndarray:
     return np.stack([np.asarray(column, float) for column in columns], 1)
 
 
-def quality_table(cells: Components, seen: Seen, frame: int) -> Table:
-    """Return MEASURES as rows of a table, at `frame`."""
-    columns = {
-        n: column.astype(kind) for (n, kind), column in zip(MEASURES.items(), quality(cells, seen).T, strict=True)
-    }
+def quality_table(cells: Components, probability: np.ndarray, frame: int) -> Table:
+    """Return MEASURES as rows of a table, at `frame`; probability (K,) of being a cell."""
+    found = zip(MEASURES.items(), quality(cells, probability).T, strict=True)
+    columns = {name: column.astype(kind) for (name, kind), column in found}
     return Table({"frame": np.full(cells.count, frame), **columns})

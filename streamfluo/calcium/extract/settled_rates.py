@@ -23,7 +23,6 @@ _PRIOR_S, _PRIOR_RISE = 20.0, 10.0
 # Samples, after which the rises are described again, and rates are given: every 25 costs .007 of the spikes'
 # correlation.
 AT_ONCE = 5
-_TURN = 4  # of five samples, the one before rows are given: of five frames the one with least else to do
 _KEPT_S = 600.0  # of a longer past every sample counts half, again and again
 
 
@@ -33,6 +32,7 @@ class SettledRates:
     def __init__(self, interval_s: float) -> None:
         self.averages = averages = Averages(interval_s, MOST_AHEAD)
         self.samples = averages.samples + AT_ONCE - 1  # that are kept of each component
+        self.rated = 0  # samples that there were when rates were given last
         self._keep = _KEPT_S / interval_s
         places = averages.spans + averages.past + 0.5
         inside = places.astype(np.int64)
@@ -41,22 +41,32 @@ class SettledRates:
         self._packed = (inside, parts, averages.past, lags, len(averages.squares))
 
     def add(self, cells: Components, raw: np.ndarray, present: np.ndarray, count: int, buffer: Buffer) -> None:
-        """Append sample number `count` - 1 of the components that are present (K,); `buffer` has what follows it."""
-        samples, ahead = cells["rate_samples"], self.averages.ahead
-        for k in np.flatnonzero(present & (cells["late_seen"] == 1)):
-            samples[k] = raw[k]
-            self._begin(cells, int(k), cells.history[k, buffer.slots()])
-        samples[:, (count - 1) % self.samples] = raw
-        if count % AT_ONCE == _TURN and count > ahead and cells.count:
+        """Append samples (n, K) behind `count` earlier ones of the components present; `buffer` has what follows."""
+        samples, told = cells["rate_samples"], present.sum(0)
+        added = raw.T.copy()
+        for k in np.flatnonzero((told > 0) & (cells["late_seen"] == told)).tolist():
+            first = len(raw) - int(told[k])
+            samples[k] = added[k, :first] = raw[first, k]
+            self._begin(cells, k, cells.history[k, buffer.slots()])
+        samples[:, np.arange(count, count + len(raw)) % self.samples] = added
+
+    def rate(self, cells: Components, count: int) -> bool:
+        """Give rates at the five samples that the last ones of `count` have told; return whether there were such."""
+        ahead = self.averages.ahead
+        if count < self.rated + AT_ONCE and self.rated:
+            return False
+        self.rated = count
+        if count > ahead and cells.count:
             born = np.clip(cells["late_seen"] - ahead, 0, AT_ONCE)
-            part = self._parts(cells, samples, count % self.samples, born)
+            part = self._parts(cells, cells["rate_samples"], count % self.samples, born)
             self._forget(cells)
             self._describe(cells, np.flatnonzero(born))
             self._rate(cells, part, born, count - ahead)
+        return True
 
     def finish(self, cells: Components, count: int) -> None:
         """Give the rates at the last samples, as if the very last one went on."""
-        averages, last = self.averages, count - (count - _TURN) % AT_ONCE
+        averages, last = self.averages, self.rated
         for stop in range(max(0, last - averages.ahead) + AT_ONCE, count + AT_ONCE, AT_ONCE):
             places = np.minimum(np.arange(stop - AT_ONCE - averages.past, stop + averages.ahead), count - 1)
             samples = np.ascontiguousarray(cells["rate_samples"][:, places % self.samples])
@@ -95,9 +105,8 @@ class SettledRates:
         rise = np.maximum(cells["rate_rise"], 1e-3)  # of those that wait for their first sample
         seen = np.maximum(cells["rate_seen"], 1)
         known = Known(cells["late_baseline"], cells["late_noise"], rise, cells["rate_look"], seen)
-        each = Known(*(np.repeat(of_each, AT_ONCE, axis=0) for of_each in known))
-        values = inputs(part.reshape(-1, part.shape[2]), each, self.averages.interval_s)
-        rate = network_rate(values).reshape(-1, AT_ONCE) * rise[:, None]
+        values = inputs(part, known, self.averages.interval_s)
+        rate = network_rate(values.reshape(-1, values.shape[2])).reshape(-1, AT_ONCE) * rise[:, None]
         rate[np.arange(AT_ONCE) < AT_ONCE - born[:, None]] = 0
         first = max(0, stop - AT_ONCE)
         cells["late_rate"][:, np.arange(first, stop) % POOLS] = rate[:, first - stop + AT_ONCE :]

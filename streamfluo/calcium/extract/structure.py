@@ -147,6 +147,8 @@ class Structure:
 
     def doubt(self, cells: Components) -> str:
         """Return why the marks may be wrong, or ""."""
+        if not self.known:
+            return ""
         accepted = cells["accepted"]
         marked = (cells["structural"] > MARKED)[accepted]
         if self._masks is None and self._stated is None and len(marked) >= FEW and marked.mean() >= NEARLY_ALL:

@@ -20,6 +20,8 @@ _EMPTY = {
     "decisions": Table({name: np.empty(0, kind) for name, kind in _DECISIONS.items()}),
 }
 
+_TYPED = ("settled", "quality")  # whose rows have their types already
+
 
 class Tables:
     """Rows of `settled`, `quality`, `merged`, `events` and `decisions` that wait to be given."""
@@ -59,9 +61,7 @@ class Tables:
         self._rows = {name: [self._of_state(state, name)] for name in _EMPTY}
 
     def _waiting(self) -> dict[str, Table]:
-        return {
-            name: concatenated([_EMPTY[name], *rows]) if rows else _EMPTY[name] for name, rows in self._rows.items()
-        }
+        return {name: _joined(name, rows) for name, rows in self._rows.items()}
 
     def _of_state(self, state: State, name: str) -> Table:
         columns = {column: np.asarray(state.get(_key(name, column))) for column in _EMPTY[name]}
@@ -70,6 +70,12 @@ class Tables:
         if len(shapes) > 1 or len(next(iter(shapes))) != 1 or not kinds:
             raise StateError(f"extract: state 'rows_{name}' must be columns of one length; the state was damaged")
         return Table({column: array.astype(_type(name, column), copy=True) for column, array in columns.items()})
+
+
+def _joined(name: str, rows: list[Table]) -> Table:
+    if not rows:
+        return _EMPTY[name]
+    return rows[0] if len(rows) == 1 and name in _TYPED else concatenated([_EMPTY[name], *rows])
 
 
 def _key(name: str, column: str) -> str:

@@ -16,7 +16,9 @@ from .components import Components
 DECAYS_S, RISES_S = (0.2, 0.35, 0.5, 0.7, 1.0, 1.4, 2.0), (0.0, 0.035, 0.07)
 _TRACES = 12  # of a window of frames, one after the other
 _FRAMES = 7  # that the candidates of one trace are spread over: all at once take 1.1 ms in the kernel alone
+_AT_LEAST = 4  # candidates at once: a call takes as long as one of them
 _ENOUGH = 200  # traces of a window, after which the constants stay
+_LIKELY, _KEPT = 24, 7  # traces after which only so many of the candidates are judged on: a third of the work
 
 
 class Transients:
@@ -37,6 +39,7 @@ class Transients:
         fast, self._interval_s = prepare(np.zeros(window), deconvolution.interval_s)
         self._trace, self._noise = fast, np.zeros(1)  # whose turn it is; noise 0: nobody's
         self._is_last = np.zeros(1, np.int64)
+        self._likely = np.ones(len(self._candidates), bool)
 
     def see(self, cells: Components, buffer: Buffer, deconvolution: Deconvolution) -> None:
         """Add what some candidates cost for the trace whose turn it is; after the last one take the best so far."""
@@ -47,10 +50,11 @@ class Transients:
             self._begin(turn, cells, buffer, deconvolution.interval_s)
         noise = float(self._noise[0])
         if noise > 0:
-            each = -(-len(self._candidates) // self._frames)
-            some = slice(part * each, (part + 1) * each)
-            if self._candidates[some]:
-                self._costs[some] += costs(self._trace, noise, self._candidates[some], self._interval_s)
+            likely = np.flatnonzero(self._likely)
+            each = max(_AT_LEAST, -(-len(likely) // self._frames))
+            some = likely[part * each : (part + 1) * each]
+            if len(some):
+                self._costs[some] += costs(self._trace, noise, [self._candidates[n] for n in some], self._interval_s)
         if part == self._frames - 1:
             self._count += noise > 0
             if self._is_last[0]:
@@ -67,7 +71,11 @@ class Transients:
             self._noise[0] = cells["live_noise"][k] * np.sqrt(interval_s / self._interval_s)
 
     def _take(self, cells: Components, deconvolution: Deconvolution) -> None:
-        found = decide(self._costs / max(1, int(self._count[0])), self._candidates)
+        mean = self._costs / max(1, int(self._count[0]))
+        mean[~self._likely, 0] = np.inf
+        if self._count[0] >= _LIKELY and self._likely.all():
+            self._likely[np.argsort(mean[:, 0], kind="stable")[_KEPT:]] = False
+        found = decide(mean, self._candidates)
         if found.known:
             self._taken[0] = self._candidates.index(found)
             deconvolution.take(found)
@@ -81,6 +89,8 @@ class Transients:
         """Restore what `state` returned. Raises StateError."""
         for name, array in self._arrays().items():
             array[...] = require_array(state, f"transient_{name}", array, "extract")
+        if not self._likely.any():
+            raise StateError("extract: state 'transient_likely' has no candidate; the state is damaged")
         numbers = np.concatenate([self._costs.ravel(), self._trace, self._noise])
         if not (self._taken[0] < len(self._candidates) and np.isfinite(numbers).all()):
             raise StateError("extract: state 'transient_taken' is out of range; the state is damaged")
@@ -90,5 +100,5 @@ class Transients:
     def _arrays(self) -> dict[str, np.ndarray]:
         return {
             "costs": self._costs, "count": self._count, "taken": self._taken, "trace": self._trace,
-            "noise": self._noise, "last": self._is_last,
+            "noise": self._noise, "last": self._is_last, "likely": self._likely,
         }  # fmt: skip

@@ -273,13 +273,29 @@ def demix(products, overlaps, sweeps, activity):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def demix_known_background(frame, scale, design, modes, sweeps, activity):  # type: ignore[no-untyped-def]
-    """`project`, `subtract_modes` and `demix` in one call: frame (pixels,), modes (M,) of known activity."""
-    products = np.empty(len(activity))
-    footprints, overlaps, (mode_overlap, _, _) = design
-    project(frame, scale, footprints, products)
-    subtract_modes(products, mode_overlap, modes)
-    demix(products, overlaps, sweeps, activity)
+def demix_stored(stored, slots, scale, design, modes, sweeps, activity):  # type: ignore[no-untyped-def]
+    """`project`, `subtract_modes` and `demix` of the frames in `slots` (n,) of stored (frames, pixels), in one call.
+
+    modes (frames, M): known activity in each; activity (n, K) is updated. A list of pixels is read once for all frames.
+    """
+    (index, value, pixels), overlaps, (mode_overlap, _, _) = design
+    products = np.empty(activity.shape)
+    for k in range(activity.shape[1]):
+        n = pixels[k]
+        for j in range(len(slots)):
+            slot = slots[j]
+            a = b = c = d = 0.0
+            for i in range(0, n - 3, 4):
+                a += value[k, i] * np.float32(stored[slot, index[k, i]])
+                b += value[k, i + 1] * np.float32(stored[slot, index[k, i + 1]])
+                c += value[k, i + 2] * np.float32(stored[slot, index[k, i + 2]])
+                d += value[k, i + 3] * np.float32(stored[slot, index[k, i + 3]])
+            for i in range(n - n % 4, n):
+                a += value[k, i] * np.float32(stored[slot, index[k, i]])
+            products[j, k] = ((a + b) + (c + d)) * scale
+    for j in range(len(slots)):
+        subtract_modes(products[j], mode_overlap, modes[slots[j]])
+        demix(products[j], overlaps, sweeps, activity[j])
 
 
 @part

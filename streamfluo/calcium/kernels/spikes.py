@@ -294,19 +294,20 @@ def impulse_response(g, n):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def deconvolve_samples_ar2(samples, present, levels, windows, sparsity):  # type: ignore[no-untyped-def]
-    """`deconvolve_samples` for AR(2) traces: their activity and spikes are read from the windows.
+def deconvolve_samples_ar2(samples, present, levels, windows, sparsity, lows):  # type: ignore[no-untyped-def]
+    """`deconvolve_samples` for AR(2) traces, of the next n samples (n, K): activity and spikes stand in the windows.
 
-    λ = sparsity · noise σ.
+    λ = sparsity · noise σ. Writes the 8th percentile as of each sample to lows (n, K). A trace's window is read once.
     """
     previous, seen, noise, baseline, low = levels
-    for k in range(len(samples)):
-        if not present[k]:
-            continue
-        sample = samples[k]
-        seen[k] += 1
-        noise[k] = _next_noise(noise[k], sample - previous[k])
-        previous[k] = sample
-        append_sample_ar2(k, sample - baseline[k], sparsity * noise[k], SWEEPS, windows)
-        baseline[k] = _next_baseline(baseline[k], sample, noise[k], seen[k])
-        low[k] = _next_low(low[k], sample, noise[k])
+    for k in range(samples.shape[1]):
+        for j in range(len(samples)):
+            if present[j, k]:
+                sample = samples[j, k]
+                seen[k] += 1
+                noise[k] = _next_noise(noise[k], sample - previous[k])
+                previous[k] = sample
+                append_sample_ar2(k, sample - baseline[k], sparsity * noise[k], SWEEPS, windows)
+                baseline[k] = _next_baseline(baseline[k], sample, noise[k], seen[k])
+                low[k] = _next_low(low[k], sample, noise[k])
+            lows[j, k] = low[k]

@@ -157,10 +157,11 @@ def _refined(
     keep_marks(recording.step, cells)
     tables.add("events", extraction.tables.give()["events"])
     tell_decisions(recording.step, tables)
-    tables.add("quality", results.quality_table(cells, extraction.seen, int(index[-1])))
+    probability = extraction.seen.of_all(cells)
+    tables.add("quality", results.quality_table(cells, probability, int(index[-1])))
     snapshots = {
         "footprints": results.footprints(cells, extraction.background),
-        "quality_now": results.quality(cells, extraction.seen),
+        "quality_now": results.quality(cells, probability),
         "contours": results.contours(cells, extraction.background), "next_id": np.array(cells.next_id),
         "structural_contours": results.structural_contours(cells, extraction.background),
         "background": extraction.background_image(),

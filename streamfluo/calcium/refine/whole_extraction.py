@@ -17,7 +17,7 @@ from ..extract.components import REJECTED
 from ..extract.duplicates import find_duplicate, join
 from ..extract.extraction import BIN, Extraction
 from ..extract.footprint_update import refine_footprint, to_remove
-from ..kernels.demixing import demix_known_background, inner
+from ..kernels.demixing import demix_stored, inner
 from ..kernels.footprints import spatial_correlation
 from .first_run import FirstComponent
 from .looking_ahead import Course, LookingAhead
@@ -125,8 +125,9 @@ class WholeExtraction(Extraction):
         whiten(frame, self.background.whitening, (self._mode, binned), SCALE, stored, self._white)
         white, (left, inverse) = stored.astype(np.float32), modes_alone
         self._mode[:] = inverse @ np.array([inner(image, white, 0, 1) for image in left]) / float(SCALE)
-        flat, design = stored.reshape(-1), cells.design(self.background)
-        demix_known_background(flat, 1 / float(SCALE), design, self._mode, DEMIX_SWEEPS, cells["activity"])
+        pixels, design = stored.reshape(1, -1), cells.design(self.background)
+        activity = cells["activity"][None]
+        demix_stored(pixels, np.zeros(1, int), 1 / float(SCALE), design, self._mode[None], DEMIX_SWEEPS, activity)
 
     def _modes_alone(self) -> tuple[np.ndarray, np.ndarray]:
         """What no footprint explains of the background modes (M, y, x), and the inverse of its products (M, M)."""
@@ -193,7 +194,7 @@ class WholeExtraction(Extraction):
             self._record_event(self._last_index, k, "accepted" if accepted[k] else "rejected", reason)
         cells["accepted"][:] = accepted
 
-    def _settle(self, slot: int) -> None:
+    def _settle_due(self) -> None:
         """Final values come from a pass of their own."""
 
 
