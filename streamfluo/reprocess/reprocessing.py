@@ -13,8 +13,9 @@ from ..core.errors import SessionError, SourceError, StreamfluoError
 from ..session.files import save_json
 from ..session.lock import take
 from .cluster import Workers, connected
+from .collections import LEDGER
 from .in_parts import PartTask, learn_first, merged, parts_of, process_part
-from .one_recording import LEDGER, Outcome, Task, reprocess_one, there
+from .one_recording import Outcome, Task, reprocess_one, there
 from .recordings import Recording
 
 FOUND = "outcomes.json"
@@ -38,9 +39,13 @@ def reprocess(config: Stated, wanted: Sequence[Recording], out: Path, on: Cluste
 
     config: its name, text and changes. Raises SessionError while another reprocessing has the folder.
     """
+    yield from reprocess_tasks([Task(config, recording, str(out.resolve())) for recording in wanted], out, on)
+
+
+def reprocess_tasks(tasks: Sequence[Task], out: Path, on: Cluster) -> Iterator[Outcome]:
+    """Yield what became of each task, as `reprocess` does; tasks of one recording may differ in their changes."""
     lock = take(out)
     try:
-        tasks = [Task(config, recording, str(out.resolve())) for recording in wanted]
         for left in out.glob(f".*{PARTS}*"):  # by a program that was ended: nobody else has the folder
             shutil.rmtree(left, ignore_errors=True)
         outcomes: dict[str, Outcome] = {}
@@ -50,7 +55,7 @@ def reprocess(config: Stated, wanted: Sequence[Recording], out: Path, on: Cluste
                     outcomes[outcome.name] = outcome
                     yield outcome
         finally:  # also of those that ended before Ctrl-C, or before the cluster went away
-            _tell(out, [outcomes[one.name] for one in wanted if one.name in outcomes])
+            _tell(out, [outcomes[t.recording.name] for t in tasks if t.recording.name in outcomes])
     finally:
         lock.release()
 
