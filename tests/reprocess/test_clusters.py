@@ -150,20 +150,18 @@ def test_workers_of_another_version_are_refused(movies):
             pass
 
 
-def eats_memory(folder):
-    """A task that notes that it began, and takes more memory than a worker may have."""
-    with open(f"{folder}/began", "a") as file:
-        file.write("x")
-    held = []
-    while True:
-        held.append(np.ones(4 << 20))
-        time.sleep(0.02)
-
-
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_a_worker_out_of_memory_is_made_up_for_four_times_and_then_given_up_with_the_reason(movies):
     from streamfluo.reprocess.reprocessing import _spelled
+
+    def eats_memory(folder):  # in here, as workers cannot import tests
+        with open(f"{folder}/began", "a") as file:
+            file.write("x")
+        held = []
+        while True:
+            held.append(np.ones(4 << 20))
+            time.sleep(0.02)
 
     small = cluster_of(movies, worker_options=("--memory-limit", "400MiB"))
     with small as (_, address), connected(address, 1) as workers:
