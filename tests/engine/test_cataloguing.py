@@ -17,7 +17,8 @@ def session(tmp_path):
     return tmp_path / "S"
 
 
-def test_a_session_is_added(session, tmp_path, caplog):
+def test_a_session_is_added(session, tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr(cataloguing, "LEAVE_S", 100.0)  # at the lowest priority, beside other tests
     adding = Cataloguing()
     adding.add(session, tmp_path / "c.sqlite")
     adding.close()
