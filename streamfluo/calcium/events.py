@@ -11,6 +11,7 @@ from msgspec import Meta
 
 from ..core.block import Block
 from ..core.errors import ConfigError, StateError
+from ..core.findings import ReportedStep
 from ..core.operator import NO_VALUES, Gives, Operator, Output, Presents, Table, Values
 from ..core.params import Params
 from ..core.registry import register
@@ -92,6 +93,12 @@ class Events(Operator):
     )  # fmt: skip
     live = {"threshold": 2.0}
     examples = ({"threshold": 3.0, "rise_s": 0.06, "correlation_s": 0.04, "correlated_cells": 2},)
+
+    @staticmethod
+    def measures(step: ReportedStep) -> dict[str, float]:
+        """Return the median rate of the cells."""
+        rate = step.snapshot.get("rate", np.empty(0))
+        return {"events_per_min": float(np.nanmedian(rate))} if np.isfinite(rate).any() else {}
 
     def __init__(self, params: EventsParams, spec: Spec, device: str = "cpu") -> None:
         super().__init__(params, spec, device)

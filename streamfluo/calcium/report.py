@@ -51,6 +51,19 @@ def report_of(step: ReportedStep) -> Findings:
     return Findings(headline, _numbers(step, cells, activity), figures, [_table(cells, activity)])
 
 
+def measures_of(step: ReportedStep) -> dict[str, float]:
+    """Return how many cells were accepted, and their median SNR and spatial correlation, for a catalogue."""
+    if "quality_now" not in step.snapshot:
+        return {}
+    cells = _cells_of(step)
+    found = {"cells": float(len(cells.ids)), "candidates": float(cells.candidates)}
+    for name in ("snr", "spatial_corr"):
+        known = cells.measures[name][np.isfinite(cells.measures[name])]
+        if len(known):
+            found[name] = float(np.median(known))
+    return found
+
+
 def _cells_of(step: ReportedStep) -> _Cells:
     found = ExtractedComponents.without_values(step)
     quality = step.snapshot["quality_now"]

@@ -22,6 +22,7 @@ from ..engine.retention import retain, verdicts
 from ..engine.service_unit import install_unit, unit_file
 from ..engine.station import Station
 from ..engine.station_control import answer_lines
+from .compiling import compiled_in_service
 from .console import console, counted, stop_on_signals
 from .logs import ENVIRONMENT, log_as, say
 
@@ -138,7 +139,7 @@ def housekeeping(config: Path) -> None:
 
 def station(config: Path, name: str) -> None:
     """Run one source of a daemon's config; a line of JSON a second says how it fares. The daemon starts it."""
-    one = Station(config, name, _tell)
+    one = Station(config, name, _tell, compiled_in_service)
     log_as(one.config.daemon.log)
     if hasattr(signal, "SIGHUP"):
         signal.signal(signal.SIGHUP, lambda *_: one.reload())

@@ -67,6 +67,17 @@ class Findings:
     sentences: Sequence[str] = ()
 
 
+@dataclass(frozen=True)
+class Matched:
+    """Things of two recorded steps that are the same: what they are, how many each has, `ids` (n, 2) of each pair, and
+    how `alike` it is (n,), to 1: a spatial correlation, or a probability where fields were registered."""
+
+    what: str
+    counts: tuple[int, int]
+    ids: np.ndarray
+    alike: np.ndarray
+
+
 class ReportedValues(Protocol):
     """Values of one record: of which frames, and the arrays by name; columns of a table as `TABLE/COLUMN`."""
 

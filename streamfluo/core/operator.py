@@ -24,7 +24,7 @@ import numpy as np
 from .block import Block
 from .decision import Decided, Decision, Takes
 from .errors import ConfigError, FrameError, did_you_mean
-from .findings import Findings, ReportedStep
+from .findings import Findings, Matched, ReportedStep
 from .loaded import Loaded, RecordedStep, SliceSteps
 from .params import Params
 from .plane import Plane
@@ -299,6 +299,22 @@ class Operator(ABC):
     @staticmethod
     def report(step: ReportedStep) -> Findings | None:
         """Return what a report shows of a recorded step; None: what `gives` declares, as it is declared."""
+        return None
+
+    @staticmethod
+    def measures(step: ReportedStep) -> Mapping[str, float] | None:
+        """Return what a catalogue lists of a recorded step, by names with their unit; None: the numbers it declares.
+
+        NaN, or a name left out, where the run does not tell. Costs one pass over the values at most.
+        """
+        return None
+
+    @staticmethod
+    def matched(step: RecordedStep, other: RecordedStep, same_frames: bool) -> Matched | None:
+        """Return which of a step's things are those of another one, by footprints; None: it finds none.
+
+        same_frames: both saw the same recording, else the fields are registered first. Raises SessionError.
+        """
         return None
 
     @staticmethod

@@ -113,6 +113,17 @@ def report_of(step: ReportedStep) -> Findings:
     return Findings(headline, numbers, figures, sentences=sentences)
 
 
+def measures_of(step: ReportedStep) -> dict[str, float]:
+    """Return how many spots there are, the median number of fluorophores of those that are determined, their share."""
+    count = np.asarray(step.snapshot.get("count", np.empty(0)), float)
+    none = np.zeros(len(count))
+    sure = ~((step.snapshot.get("doubtful", none) > 0) | (step.snapshot.get("flat", none) > 0))
+    found = {"spots": float(len(count))}
+    if sure.any():
+        found |= {"emitters": float(np.median(count[sure])), "determined_share": float(sure.mean())}
+    return found
+
+
 def _histogram(count: np.ndarray, doubtful: np.ndarray, flat: np.ndarray) -> Figure:
     values = np.arange(int(count.max()) + 2)
     kinds = {"determined": (~doubtful & ~flat, SURE), "not determined": (flat & ~doubtful, FLAT),

@@ -49,16 +49,21 @@ class Compiling:
     parts has been, each part anywhere. What the first frame waits for comes first, and of that what takes longest: with
     spots at the end one core waited a minute for the other. Safe beside programs that compile the same
     (pixels/kernels/kernel.py). `watch` calls back with the name of each kernel that a process compiles, `tell` hears of
-    it, on a thread of its own.
+    it, on a thread of its own. `others`: frames of other sources come meanwhile, and go before all of it.
     """
 
     def __init__(
-        self, jobs: Sequence[Job], processes: int | None = None, watch: Watch | None = None, tell: Tell | None = None
+        self,
+        jobs: Sequence[Job],
+        processes: int | None = None,
+        watch: Watch | None = None,
+        tell: Tell | None = None,
+        others: bool = False,
     ) -> None:
         self._tasks, self._tell, self._error = Tasks(jobs), tell, None  # type: Tasks, Tell | None, Exception | None
         self._at_once, self._over, self._gave_up = threading.Event(), threading.Event(), False
         self._stopped, self._stop = multiprocessing.Pipe(duplex=False)
-        workers = [_Worker(watch) for _ in range(min(processes or cores(), len(self._tasks.waiting)))]
+        workers = [_Worker(watch, others) for _ in range(min(processes or cores(), len(self._tasks.waiting)))]
         atexit.register(self.give_up)
         threading.Thread(target=self._run, args=[workers], name="compiling", daemon=True).start()
 
@@ -131,11 +136,11 @@ class Compiling:
 class _Worker:
     """A process that does one task after the other; `task` is what it is at, None when it waits or has been killed."""
 
-    def __init__(self, watch: Watch | None) -> None:
+    def __init__(self, watch: Watch | None, others: bool) -> None:
         self.task: Task | None = None
         context = multiprocessing.get_context("spawn")
         self.pipe, theirs = context.Pipe()
-        self._process = context.Process(target=_build_each, args=(theirs, watch), daemon=True)
+        self._process = context.Process(target=_build_each, args=(theirs, watch, others), daemon=True)
         self._process.start()
         theirs.close()
 
@@ -181,14 +186,14 @@ class _Said:
         self.put_nowait = pipe.send
 
 
-def _build_each(pipe: Connection, watch: Watch | None) -> None:
+def _build_each(pipe: Connection, watch: Watch | None, others: bool) -> None:
     """Build what comes through the pipe, in a process of its own."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that waits; it ends this one
     logging.getLogger().addHandler(QueueHandler(_Said(pipe)))  # type: ignore[arg-type]
     gc.set_threshold(100_000, 50, 100)  # a compiler's objects live on: looking for garbage took a tenth of the time
     with suppress(EOFError, OSError):  # the process that waits has been killed
         while (task := pipe.recv()) is not None:
-            if task.later and hasattr(os, "nice"):
+            if (task.later or others) and hasattr(os, "nice"):
                 os.nice(max(0, NICE - os.nice(0)))
             pipe.send(_done(task, pipe, watch))
 

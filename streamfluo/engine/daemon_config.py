@@ -46,6 +46,9 @@ class DaemonTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         str | None, Meta(description="host:port of this machine for Prometheus and /healthz; none: nowhere")
     ] = None
     log: Annotated[Literal["text", "json"], Meta(description="lines of the log; --log overrides it")] = "text"
+    catalogue: Annotated[
+        str | None, Meta(description="the file of `streamfluo catalogue` that gets each session, from `folder` on")
+    ] = None
     hung_s: Annotated[
         float, Meta(gt=0, description="a source that says nothing, or whose frames wait unmoved, is started again [s]")
     ] = 30.0
@@ -98,6 +101,11 @@ class DaemonConfig(msgspec.Struct, frozen=True):
     def folder(self) -> Path:
         """The folder that sessions are written into."""
         return self.where.parent / self.daemon.folder
+
+    @property
+    def catalogue(self) -> Path | None:
+        """The catalogue that sessions are added to once they are over."""
+        return None if self.daemon.catalogue is None else self.folder / self.daemon.catalogue
 
     def source(self, name: str) -> SourceTable:
         """Return a source by name. Raises ConfigError with the nearest."""

@@ -48,11 +48,13 @@ Environment=NUMBA_CACHE_DIR=%C/streamfluo
 def unit_file(config: DaemonConfig, system: bool) -> str:
     """Return the unit of a daemon's config, for the system's or for this user's service manager.
 
-    The system's may write into the folders of sessions and exports alone; all but the first may be absent when it
-    starts.
+    The system's may write into the folders of sessions, exports and the catalogue alone; all but the first may be
+    absent when it starts.
     """
     exports = [] if config.disks.export is None else [config.disks.exports]
-    first, *others = (str(folder.resolve()) for folder in (*config.roots, *exports))
+    catalogues = [] if config.catalogue is None else [config.catalogue.parent]
+    places = dict.fromkeys(str(folder.resolve()) for folder in (*config.roots, *exports, *catalogues))
+    first, *others = places
     writable = " ".join(map(_quoted, [first, *(f"-{other}" for other in others)]))
     return _UNIT.format(
         sources=", ".join(source.name for source in config.sources),

@@ -9,16 +9,19 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
 from ..core.errors import ConfigError, SessionError, SourceError, StreamfluoError
 from ..core.source import Source
+from ..core.spec import Spec
 from ..network.connections import give_back_memory
 from ..network.control import Handle
 from ..session.disk_calls import DiskCalls
 from ..sources.opening import open_source
 from . import log_context
+from .cataloguing import Cataloguing
 from .config import Config
 from .daemon_config import DaemonConfig, load_daemon_config
 from .disk_facts import disk_facts, room_facts, root_for_new, root_of
@@ -35,6 +38,13 @@ PAUSES_S = (0.5, 30.0)  # before a source that is not there is asked again: at f
 log = logging.getLogger("streamfluo")
 
 
+Building = Callable[[Config, Spec], AbstractContextManager[None]]
+
+
+def _nothing_around(config: Config, spec: Spec) -> AbstractContextManager[None]:
+    return nullcontext()
+
+
 class Stop(BaseException):
     """The station is to end while it waits for its source."""
 
@@ -47,12 +57,14 @@ class Station:
     """Takes series after series of a source until it is stopped; tells each second how it fares.
 
     What it waits for, and why, is in what it tells: a source that is not there, a series that is recorded already. A
-    chain that does not fit a series is said, and the series recorded without it. Raises ConfigError for a config or a
-    source's name that is wrong.
+    chain that does not fit a series is said, and the series recorded without it. `building` is entered while a chain
+    is built. Raises ConfigError for a config or a source's name that is wrong.
     """
 
-    def __init__(self, path: Path, name: str, tell: Callable[[Mapping[str, Any]], None]) -> None:
-        self._path, self._name, self._tell = path, name, tell
+    def __init__(
+        self, path: Path, name: str, tell: Callable[[Mapping[str, Any]], None], building: Building = _nothing_around
+    ) -> None:
+        self._path, self._name, self._tell, self._building = path, name, tell, building
         self.config: DaemonConfig = load_daemon_config(path)
         self.config.source(name)
         log_context.note(source=name)
@@ -67,6 +79,7 @@ class Station:
         self._goes_on.set()
         self._said: dict[str, Any] = {"state": "waiting", "why": "", "session": ""}
         self._series, self._totals, self._calls = 0, Totals(), DiskCalls()
+        self._cataloguing = Cataloguing()
 
     def run(self) -> None:
         """Take series until `stop`."""
@@ -91,6 +104,7 @@ class Station:
             self._close_source()
             self._say("stopped")
             self._tell(self.status())
+            self._cataloguing.close()
 
     def stop(self) -> None:
         """End with what has arrived written; callable from a signal handler, on the thread of `run`."""
@@ -223,6 +237,8 @@ class Station:
         if engine.gave_up:
             sys.exit(f"{self._name}: {engine.error}")  # a thread hangs in a call to the disk: a new process does not
         self._known.note(series.uid, folder, whole)
+        if self.config.catalogue is not None:
+            self._cataloguing.add(folder, self.config.catalogue)
         self._over(whole)
         gc.collect()  # an engine and its threads know each other; of 40 series 70 MB stayed until then
         give_back_memory()
@@ -245,7 +261,8 @@ class Station:
         settings = self.config.source(self._name)
         chain: Config = self.config.chain(settings, source.spec, source.series)
         try:
-            return Engine(source, chain, folder, resume=resume, program="daemon", calls=self._calls)
+            with self._building(chain, source.spec):
+                return Engine(source, chain, folder, resume=resume, program="daemon", calls=self._calls)
         except ConfigError as error:
             log.warning("%s: recorded without its chain: %s", self._name, error)
             return Engine(

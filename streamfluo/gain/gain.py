@@ -21,7 +21,7 @@ from .dark import WANTED, dark_of_file, known_dark
 from .fit import fit_photon_transfer
 from .kernels.bins import equal_bins, median_and_variance
 from .pixel_noise import Pixels
-from .report import report_of
+from .report import measures_of, report_of
 from .results import Reading
 from .sample import FrameSample
 from .sums import StepSums
@@ -86,6 +86,7 @@ class Gain(Mergeable):
     )
     presents = Presents(("frames", "mean", "variance", "gain_map"), ("variance_bins", "gain_interval", "numbers"))
     report = staticmethod(report_of)
+    measures = staticmethod(measures_of)
     live = {"bins": 5, "saturation_adu": 15000.0, "excess_noise": 2.0}
     examples = ({"dark": 100.0, "bins": 8}, {"method": "reference", "bins": 6, "sample_mib": 1})
 

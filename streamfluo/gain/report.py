@@ -145,6 +145,12 @@ def report_of(step: ReportedStep) -> Findings:
     )
 
 
+def measures_of(step: ReportedStep) -> dict[str, float]:
+    """Return the camera's gain, offset and read noise, and the illumination's relative scatter, for a catalogue."""
+    names = ("gain_e_per_adu", "offset_adu", "read_noise_e", "flicker")
+    return {name: float(step.snapshot[name]) for name in names if name in step.snapshot}
+
+
 def _curve(snapshot: Mapping[str, np.ndarray], gain: float, interval: tuple[float, float]) -> Figure:
     """Variance over mean with its line, and the lines at the interval's ends through the same point."""
     mean, variance, fit = (snapshot.get(n, np.empty(0)) for n in ("mean_bins", "variance_bins", "variance_bins_fit"))

@@ -97,7 +97,7 @@ def update(
 
 def correlation(corrected: np.ndarray, image: np.ndarray, window: Window, stride: int) -> float:
     """Return the correlation coefficient of two images (y, x) in every `stride`-th row of a window, or NaN."""
-    columns = np.zeros((6, max(window[3] - window[2], 0)))
+    columns = np.zeros((6, max(window[3] - window[2], 0)), np.float32)
 
     def add(*band: int) -> None:
         correlation_sums(corrected, image, window, stride, columns, band)

@@ -49,6 +49,28 @@ def report_of(step: ReportedStep) -> Findings:
     return Findings(f"{100 * valid.mean():.3g} % of frames registered", numbers, figures, sentences=sentences)
 
 
+def measures_of(step: ReportedStep) -> dict[str, float]:
+    """Return how far the sample moved and drifted [px], and how many frames were registered, for a catalogue.
+
+    `motion_px` is the diagonal of what holds 98 % of the shifts, `drift_px` the way from the first tenth's median to
+    the last tenth's: single wrong shifts change neither.
+    """
+    shift, valid = step.per_frame("shift_px"), step.per_frame("valid") > 0
+    if not len(valid):
+        return {}
+    found = {"valid_frames": float(valid.sum()), "valid_share": float(valid.mean())}
+    agreement = step.per_frame("correlation")
+    agreement = agreement[valid & np.isfinite(agreement)] if len(agreement) == len(valid) else np.empty(0)
+    if len(agreement):
+        found["correlation"] = float(np.median(agreement))
+    if shift.ndim == 2 and valid.any():
+        shift = shift[valid]
+        tenth = max(1, len(shift) // 10)
+        found["motion_px"] = float(np.hypot(*np.subtract(*np.percentile(shift, (99, 1), axis=0))))
+        found["drift_px"] = float(np.hypot(*(np.median(shift[-tenth:], 0) - np.median(shift[:tenth], 0))))
+    return found
+
+
 def _seen(step: ReportedStep, name: str) -> bool:
     """Whether a snapshot has the pixels of the frames, whatever was cropped of them."""
     return step.snapshot[name].shape[0] <= step.sees.shape[0]

@@ -194,7 +194,11 @@ class Template:
     def misfit(self, frame: Frame, found: Measurement) -> float:
         """Return what a frame lacks of the template's structure, by what it has; `found`: the last measurement."""
         fraction = np.empty((2, *self._noise_bias.shape), np.float32)
-        fraction[...] = (self._grid.at_blocks(found.patches_px) - self._shifts).transpose(2, 0, 1)
+        if self._grid.single:
+            for axis in range(2):
+                fraction[axis] = float(found.patches_px[0, 0, axis]) - int(self._shifts[0, 0, axis])
+        else:
+            fraction[...] = (self._grid.at_blocks(found.patches_px) - self._shifts).transpose(2, 0, 1)
         expected = tuple(found.light), fraction
         stride = max(1, self.image.shape[0] // MISFIT_ROWS)
         left = misfit(frame, self._images, self._shifts, expected, self.noise.blocks.variance, stride)
@@ -209,7 +213,7 @@ class Template:
     @property
     def settled(self) -> bool:
         """Whether its own noise is small beside its structure: blocks of one frame do not deviate by it."""
-        return self._noise_information(self._kernel) < SETTLED_SHARE * float(self.information.min())
+        return self._noise_information(self._kernel) < SETTLED_SHARE * min(self.information.tolist())
 
     @property
     def contrast_sigma(self) -> float:

@@ -10,6 +10,7 @@ import numpy as np
 
 from ..core.afterwards import Afterwards
 from ..core.block import Block
+from ..core.findings import ReportedStep
 from ..core.grid import GRID_FRAMES, FrameGrid
 from ..core.operator import NO_VALUES, Gives, Mergeable, Output, Presents, Values
 from ..core.registry import register
@@ -45,6 +46,19 @@ class Moments(Mergeable):
         Gives("max", "snapshot", ("y", "x"), "ADU", "largest value of each pixel"),
     )
     presents = Presents(("frames", "mean", "variance"), ("total_signal",))
+
+    @staticmethod
+    def measures(step: ReportedStep) -> dict[str, float]:
+        """Return the mean [ADU], and by what share the last tenth's signal is above the first's, offset included."""
+        total = step.per_frame("total_signal")
+        total = total[np.isfinite(total)] if total.ndim == 1 else np.empty(0)
+        found, mean = dict[str, float](), step.snapshot.get("mean")
+        if mean is not None and np.isfinite(mean).any():
+            found["mean_adu"] = float(np.nanmean(mean))
+        tenth = max(1, len(total) // 10)
+        if len(total) > 1 and (first := float(np.median(total[:tenth]))) > 0:
+            found["signal_change"] = float(np.median(total[-tenth:])) / first - 1
+        return found
 
     def __init__(self, params: Any, spec: Spec, device: str = "cpu") -> None:
         super().__init__(params, spec, device)

@@ -109,6 +109,19 @@ def _drawn(small: np.ndarray, shown: Mapping[str, Any], pixel_um: float | None, 
     return file.getvalue()
 
 
+def thumbnail(image: np.ndarray, side_px: int) -> bytes:
+    """Return an image (y, x) as a small grey PNG, NaN transparent; empty where no pixel is known."""
+    from matplotlib.image import imsave
+
+    small = binned(image, side_px)[0] if image.ndim == 2 and image.size else np.empty((0, 0))
+    if not np.isfinite(small).any():
+        return b""
+    low, high = levels(small)
+    file = io.BytesIO()
+    imsave(file, np.ma.masked_invalid(small), cmap="gray", vmin=low, vmax=high, format="png")
+    return file.getvalue()
+
+
 def _scale_bar(axes: Axes, pixel_um: float | None, shape: tuple[int, ...]) -> None:
     """Draw a bar of 1, 2 or 5 · 10ⁿ µm, or pixels where their side is not known."""
     from matplotlib.patheffects import withStroke

@@ -6,9 +6,11 @@ import base64
 import html
 import unicodedata
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 from ..core.findings import UNKNOWN, Figure, Number, Rows, superscript
 
+NOTHING = "default-src 'none'; base-uri 'none'; form-action 'none'"
 MAX_WORD = 4000  # characters of one text; a traceback has less
 
 
@@ -42,6 +44,30 @@ def element(name: str, *inside: object, **attributes: object) -> Markup:
 def joined(parts: Iterable[object]) -> Markup:
     """Return parts one after the other."""
     return Markup("".join(escaped(part) for part in parts))
+
+
+def document(title: str, body: Markup, style: str, policy: str, script: str = "") -> str:
+    """Return a page with its style in it, that may do what `policy` (Content-Security-Policy) adds to nothing.
+
+    A `script` is ours and the page's last words; the policy has to name its hash.
+    """
+    head = joined(
+        [
+            Markup('<meta charset="utf-8">'),
+            Markup(f'<meta http-equiv="Content-Security-Policy" content="{NOTHING}; {policy}">'),
+            Markup('<meta name="viewport" content="width=device-width, initial-scale=1">'),
+            Markup('<meta name="color-scheme" content="light dark">'),
+            element("title", title),
+            Markup(f"<style>{style}</style>"),
+        ]
+    )
+    end = f"<script>{script}</script>" if script else ""
+    return f'<!DOCTYPE html>\n<html lang="en"><head>{head}</head><body>{body}{end}</body></html>\n'
+
+
+def style_text() -> str:
+    """Return how pages look, on screen and on paper."""
+    return (Path(__file__).parent / "style.css").read_text(encoding="utf-8")
 
 
 def section(title: str, *inside: object, id_: str | None = None) -> Markup:

@@ -10,14 +10,26 @@ from ..core.findings import Figure, Findings, Rows, counted, spelled
 from ..session.reader import Session
 from . import summary
 from .course import course_of, told_events, warnings_of
-from .html import Markup, bullets, element, facts_table, figure_of, figures, joined, rows_table, section
+from .html import (
+    Markup,
+    bullets,
+    document,
+    element,
+    facts_table,
+    figure_of,
+    figures,
+    joined,
+    rows_table,
+    section,
+    style_text,
+)
 from .recorded import Part, ReadStep, parts_of
 from .steps import findings_of, in_a_sentence, section_of, spelled_params
 
 MAX_PICTURES_BYTES = 3_500_000  # in base64 they are a third more
 PLANES = 6  # of which each gets its sections; what all have is counted for every one
 # The page loads nothing and runs nothing, whatever a session holds.
-POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
+POLICY = "img-src data:; style-src 'unsafe-inline'"
 Found = list[tuple[str, ReadStep, Findings]]
 Progress = Callable[[str, int, int], None]
 
@@ -44,7 +56,7 @@ def page_of(session: Session, progress: Progress = lambda step, done, of: None) 
             _provenance(session),
         ]
     )
-    return _document(f"{name} · streamfluo report", body)
+    return document(f"{name} · streamfluo report", element("main", body), style_text(), POLICY)
 
 
 class _Room:
@@ -77,21 +89,6 @@ def write_page(session: Session, out: Path, progress: Progress = lambda step, do
     finally:
         part.unlink(missing_ok=True)
     return out
-
-
-def _document(title: str, body: Markup) -> str:
-    style = (Path(__file__).parent / "style.css").read_text(encoding="utf-8")
-    head = joined(
-        [
-            Markup('<meta charset="utf-8">'),
-            Markup(f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'),
-            Markup('<meta name="viewport" content="width=device-width, initial-scale=1">'),
-            Markup('<meta name="color-scheme" content="light dark">'),
-            element("title", title),
-            Markup(f"<style>{style}</style>"),
-        ]
-    )
-    return f'<!DOCTYPE html>\n<html lang="en"><head>{head}</head><body><main>{body}</main></body></html>\n'
 
 
 def _head(session: Session, name: str, found: Found) -> Markup:

@@ -199,7 +199,7 @@ def frame_pictures(session: Session, wanted: bool) -> list[Figure]:
     total, count, frames = np.zeros(()), np.zeros(()), 0
     last, newest, k = 0, np.empty((0, 0)), 1
     try:
-        for index, pixels in _some_frames(session):
+        for index, pixels in some_frames(session):
             newest, k = binned(pixels)
             known = np.isfinite(newest)
             total, count = total + np.where(known, newest, 0.0), count + known
@@ -217,7 +217,8 @@ def frame_pictures(session: Session, wanted: bool) -> list[Figure]:
     ]
 
 
-def _some_frames(session: Session) -> Iterator[tuple[int, np.ndarray]]:
+def some_frames(session: Session) -> Iterator[tuple[int, np.ndarray]]:
+    """Yield index and pixels (y, x) of some frames: spread over a recording, the first ones of what lies elsewhere."""
     if not session.has_journal:
         yield from ((index, pixels) for index, _, pixels in session.each_frame(0, FRAMES))
         return

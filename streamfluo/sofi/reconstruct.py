@@ -19,7 +19,7 @@ from ..pixels.cosine_interpolation import interpolate_cosine
 from ..pixels.kernels.two_state import balanced, linear_root
 from .compression import compress_locally
 from .deconvolution_steps import gaussian_psf, lucy_step, shrink_kernel, wiener_filter
-from .report import reconstruction_report
+from .report import reconstruction_measures, reconstruction_report
 from .signs import Signed, follow_sign, sign_sentence
 
 FINE = ("fine_y", "fine_x")
@@ -99,6 +99,7 @@ class Reconstruct(SnapshotOperator):
         over_time=("resolution", "change"),
     )
     report = staticmethod(reconstruction_report)
+    measures = staticmethod(reconstruction_measures)
     live = {"iterations": 2, "exponent": 1.7, "snr": 30.0, "window": (3, 9)}
     examples = ({"psf": 1.3, "order": 2, "method": "richardson-lucy", "iterations": 3, "window": (5, 7)},)
 

@@ -68,6 +68,34 @@ def reconstruction_report(step: ReportedStep) -> Findings:
     return Findings(f"order {order}", numbers, figures, sentences=sentences)
 
 
+def measures_of(step: ReportedStep) -> dict[str, float]:
+    """Return the resolution that the highest order reaches, and how far the images have settled, for a catalogue."""
+    found = _reached(step, max((int(m[1]) for name in step.snapshot if (m := CUMULANT.fullmatch(name))), default=2))
+    change = step.snapshot.get("change", np.empty(0))
+    if len(change) and np.isfinite(change[0]):
+        found["relative_error"] = float(change[0])
+    if (snr := step.snapshot.get("snr2")) is not None:
+        found["snr"] = _signal_snr(snr)
+    return found
+
+
+def reconstruction_measures(step: ReportedStep) -> dict[str, float]:
+    """Return the resolution that a picture's order reaches, for a catalogue."""
+    source = step.source_of("psf_sigma_px")
+    return _reached(source, int(step.params.get("order", 2))) if source is not None else {}
+
+
+def _reached(step: ReportedStep, order: int) -> dict[str, float]:
+    """FWHM / √order of the PSF that was measured; nothing where it was not."""
+    sigma = step.snapshot.get("psf_sigma_px")
+    if sigma is None or not np.isfinite(sigma):
+        return {}
+    reached_px = FWHM * float(sigma) / order**0.5
+    found = {"psf_sigma_px": float(sigma), "resolution_px": reached_px}
+    pixel_um = step.sees.pixel_um
+    return found if pixel_um is None else {**found, "resolution_nm": 1000 * pixel_um * reached_px}
+
+
 def _cumulant(image: np.ndarray, order: int, pixel_um: float | None) -> Figure:
     sign = "" if order % 2 == 0 else ", its magnitude"
     return _bright(np.abs(image) if order % 2 else image, f"Order {order}", f"Cumulant of order {order}{sign}.",

@@ -26,7 +26,7 @@ from .bleaching_segments import BleachingSegments
 from .crossed import CrossedSums
 from .lagged import LaggedSums
 from .noise import CameraNoise
-from .report import report_of
+from .report import measures_of, report_of
 from .results import compile_results, gives, read
 from .segment_sums import Layout
 from .sums import SETTLED_FRAMES, GpuPowerSums, PowerSums
@@ -105,6 +105,7 @@ class Sofi(Mergeable):
         over_time=("resolution", "change"),
     )
     report = staticmethod(report_of)
+    measures = staticmethod(measures_of)
     devices = ("cpu", "gpu")
     examples = (
         {"order": 6},

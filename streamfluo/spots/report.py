@@ -57,6 +57,20 @@ def report_of(step: ReportedStep) -> Findings:
     return Findings(headline, _numbers(step, seen, count), figures, sentences=sentences)
 
 
+def measures_of(step: ReportedStep) -> dict[str, float]:
+    """Return spots a frame, their photons, precision and width (medians), and the share without a fault."""
+    seen, count = _seen(step), step.per_frame("count")
+    found = {"localisations": float(seen.rows), "precision_px": _precision_px(seen)}
+    medians = {"spots_a_frame": count, "background": seen.of("background"), "psf_sigma_px": seen.of("sigma_px")}
+    medians[step.units.get("photons_bins") or "photons"] = seen.of("photons")
+    for name, values in medians.items():
+        if np.isfinite(values).any():
+            found[name] = float(np.nanmedian(values))
+    if seen.rows:
+        found["sound_share"] = seen.sound / seen.rows
+    return found
+
+
 def _seen(step: ReportedStep) -> _Seen:
     """Read the table once; every n-th localisation of a long one is kept for histograms."""
     height, width = step.sees.shape

@@ -42,7 +42,7 @@ from .localisations import Localisations
 from .localise import localise
 from .params import SpotsParams, both_widths, camera_of, camera_of_file, measurement_of
 from .places import checked_places, neighbours_of, places_of_file
-from .report import report_of
+from .report import measures_of, report_of
 from .sensor import background_known, unknown, what_is_unknown
 from .spline import spline_of_file
 
@@ -85,6 +85,7 @@ class Spots(Operator):
     from_file = {"spots": places_of_file, "spline": spline_of_file, "camera": camera_of_file}
     results = {"localisations": Localisations}
     report = staticmethod(report_of)
+    measures = staticmethod(measures_of)
     gives: tuple[Gives, ...] = (
         Gives("spots", "table", _TABLE, "", _MEANING),
         Gives("photons", "by_id", ("t", "n"), "photons", "of each spot at a known position"),

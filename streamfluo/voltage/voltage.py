@@ -10,6 +10,7 @@ import numpy as np
 from ..core.block import Block
 from ..core.decision import Decided, Decision
 from ..core.errors import ConfigError, StateError
+from ..core.findings import ReportedStep
 from ..core.loaded import plain_array
 from ..core.operator import NO_VALUES, Gives, Operator, Output, Presents, Table, Values
 from ..core.registry import register
@@ -86,6 +87,17 @@ class Voltage(Operator):
             "[nat] of spikes: they are told above 10, undetermined from 4 on; rows in the order of the ids",
         ),
     )
+
+    @staticmethod
+    def measures(step: ReportedStep) -> dict[str, float]:
+        """Return how many cells there are, their median SNR, and the spikes that were learned from."""
+        quality = step.snapshot.get("quality", np.empty((0, len(QUALITY))))
+        found = {"cells": float(len(quality))}
+        snr, spikes = (quality[:, QUALITY.index(name)] for name in ("snr", "spikes"))
+        known = np.isfinite(snr) & (spikes > 0)  # of a cell that nothing was learned of they are 0
+        if known.any():
+            found |= {"snr": float(np.median(snr[known])), "spikes": float(np.sum(spikes[known]))}
+        return found
 
     def __init__(self, params: VoltageParams, spec: Spec, device: str = "cpu") -> None:
         super().__init__(params, spec, device)

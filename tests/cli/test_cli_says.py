@@ -20,7 +20,7 @@ from toys import ONES, Movie, bright_above, config
 import streamfluo
 from streamfluo.cli import inspect as inspect_command
 from streamfluo.cli import run as run_command
-from streamfluo.cli.compiling import Course, _Missing
+from streamfluo.cli.compiling import ALOUD, Course, _Missing
 from streamfluo.core.source import Gap
 from streamfluo.core.step_values import StepValues
 from streamfluo.engine.compile_tasks import Told
@@ -241,8 +241,8 @@ def test_a_run_of_a_file_says_that_it_opens_no_inputs(tmp_path):
 
 @pytest.mark.parametrize(("built", "said"), [((), "frames come; beside them: compiling operators"), (("spots",), "")])
 def test_nothing_is_said_of_kernels_that_are_all_compiled_when_frames_come(capsys, built, said):
-    missing = _Missing(list, True, lambda _: None)
+    missing = _Missing(list, True, ALOUD)
     missing._compiling = Course({"spots": 9}, 2, built=set(built)), SimpleNamespace(over=False)
-    missing.goes_on()
+    missing.go_on(None)
     out = capsys.readouterr().out
     assert said in out if said else not out

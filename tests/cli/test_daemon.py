@@ -163,6 +163,22 @@ def test_series_after_series_becomes_a_session_with_the_chain_that_its_rule_name
 
 
 @needs_signals
+@pytest.mark.slow
+@pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="processes compile beside each other where there are two cores")
+def test_a_service_has_kernels_compiled_by_processes_before_a_series_and_loses_none_of_it(rig, tmp_path):
+    folder, status, ingest, _ = rig
+    (folder / "moments.toml").write_text('[[step]]\nkind = "gain"\n')
+    empty = str(tmp_path / "cache")
+    with daemon(folder, status, NUMBA_CACHE_DIR=empty) as process, sender(ingest) as send:
+        begin(send, "one")
+        frames(send, "one")
+        end(send, "one")
+        until(lambda: sources(status)["scope"]["state"] == "waiting" and sources(status)["scope"]["series"] == 1, 100)
+    assert list(whole(folder / "sessions" / "scope" / "one").steps) == ["gain"]
+    assert "compiling gain, once on a machine" in process.said
+
+
+@needs_signals
 def test_a_station_that_is_killed_is_started_again_and_goes_on_in_its_series(rig):
     folder, status, ingest, _ = rig
     with daemon(folder, status) as process, sender(ingest) as send:

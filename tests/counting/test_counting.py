@@ -124,6 +124,7 @@ def test_adu_and_electrons_are_counted_alike():
     np.testing.assert_allclose(two.parameters.mu, one.parameters.mu, rtol=1e-3)
 
 
+@pytest.mark.slow
 def test_ranges_hold_and_grids_begin_there():
     traces, _ = simulated("lognormal", (1, 2), 300, seed=7)
     ranges = ParameterRanges(

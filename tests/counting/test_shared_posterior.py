@@ -76,6 +76,7 @@ def test_numbers_are_distributed_as_likely_as_can_be(seed):
     assert found == pytest.approx(evidence(logs), abs=1e-3)
 
 
+@pytest.mark.slow
 def test_what_the_numbers_are_does_not_shift_the_rate():
     """Traces of three emitters each: under a fixed prior of 0 … 10 fewer emitters that come on more often win."""
     model = EmitterModel(True, False, 0, 10, 6.0)

@@ -141,7 +141,9 @@ def test_a_page_runs_nothing_and_asks_for_nothing(page):
         assert not [name for name in attributes if name.startswith("on") or name in ("href", "srcset", "style")]
         assert attributes.get("src", "data:image/").startswith("data:image/")
     policy = next(a["content"] for _, a in read.elements if a.get("http-equiv") == "Content-Security-Policy")
-    assert policy.startswith("default-src 'none'; img-src data:; style-src 'unsafe-inline'")
+    assert policy == (
+        "default-src 'none'; base-uri 'none'; form-action 'none'; img-src data:; style-src 'unsafe-inline'"
+    )
     assert "url(" not in page
     assert "@import" not in page
 

@@ -113,6 +113,7 @@ def test_frames_are_made_of_the_truth():
     assert z.var() == pytest.approx(1, abs=LIMIT * np.sqrt(2.1 / z.size))
 
 
+@pytest.mark.slow
 def test_the_second_cumulant_of_one_emitter_at_lag_one_is_free_of_shot_noise():
     x = 10 / 50
     frames, t = simulate.blinking(20_000, shape=(8, 8), emitters=1, structure="random", photons=10, seed=4)

@@ -58,6 +58,7 @@ class Extraction:
         self._box = (min(side, shape[0]), min(side, shape[1]))
         self._cell_px = params.neuron_sigma_px / 2
         self.structure: Structure | None = None  # that components are compared with as frames come
+        self.frozen = False  # cells and footprints stay as they are
         self._reset()
 
     def _reset(self) -> None:
@@ -190,7 +191,8 @@ class Extraction:
         if self.behind:
             self.behind = False
             self._work()
-            self._transients.see(self.cells, self._buffer, self._deconvolution)
+            if not self.frozen:
+                self._transients.see(self.cells, self._buffer, self._deconvolution)
 
     def _settle(self, slot: int) -> None:
         self._settled.add(self.cells, self.background, self._buffer, self._deconvolution, slot)
@@ -222,7 +224,16 @@ class Extraction:
         phase = self._buffer.count % BIN
         if phase == 0:
             self._close_bin()
-        elif phase == 1 and self._buffer.count > BIN:
+        elif not self.frozen:
+            self._learn(phase)
+        if self.structure is not None and not self.frozen:
+            self.structure.mark(self.cells, self.background, MARKED_PER_FRAME)
+        if self._buffer.count % TABLE_FRAMES == 0:
+            self.tables.add("quality", results.quality_table(self.cells, self.seen, self._last_index))
+
+    def _learn(self, phase: int) -> None:
+        """Do a share of what a bin teaches: search it, try candidates, judge components, update footprints."""
+        if phase == 1 and self._buffer.count > BIN:
             self.detector.add_bin(self._binned)
             self._waiting = (self._waiting + self.detector.candidates(CANDIDATES))[-MAX_WAITING:]
             for candidate in self._waiting:
@@ -237,10 +248,6 @@ class Extraction:
                     self.tables.add_piece(self._last_index, piece, whole)
         elif phase and self.cells.count:
             self._update_footprints()
-        if self.structure is not None:
-            self.structure.mark(self.cells, self.background, MARKED_PER_FRAME)
-        if self._buffer.count % TABLE_FRAMES == 0:
-            self.tables.add("quality", results.quality_table(self.cells, self.seen, self._last_index))
 
     def _close_bin(self) -> None:
         """Store the residual of the bin and update the sufficient statistics."""

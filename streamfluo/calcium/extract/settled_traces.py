@@ -18,6 +18,7 @@ from .settled_rates import SettledRates
 
 DELAY = 20  # frames until pools no longer change: two transients at 25 Hz
 SWEEPS = 3
+NO_FRAME = -1  # an index before that of any component's first frame
 COLUMNS = {"frame": np.int64, "id": np.int64, "trace": np.float32, "raw": np.float32, "spike": np.float32,
            "dff": np.float32}  # fmt: skip
 
@@ -69,6 +70,10 @@ class SettledTraces:
             "spike": cells["late_rate"][:, places].T, "dff": cells["late_dff"][:, places].T,
         }  # fmt: skip
         return Table({name: array[present].astype(COLUMNS[name]) for name, array in values.items()})
+
+    def forget_frames(self) -> None:
+        """Let nothing more be said of the frames so far: others come next, of any index."""
+        self._index[:] = NO_FRAME
 
     def state(self) -> State:
         """Return all carried values as state entries."""

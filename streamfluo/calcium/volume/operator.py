@@ -10,6 +10,7 @@ from msgspec import Meta
 
 from ...core.block import Block
 from ...core.errors import ConfigError, StateError
+from ...core.findings import ReportedStep
 from ...core.operator import NO_VALUES, Gives, Operator, Output, Presents, Table, Values
 from ...core.params import Params
 from ...core.plane import Plane
@@ -93,6 +94,13 @@ class Volume(Operator):
         ticks={"traces": "spikes"},
     )  # fmt: skip
     examples = ({"min_frames": 30, "memory_frames": 100, "cell_um": 20.0, "z_step_um": 5.0},)
+
+    @staticmethod
+    def measures(step: ReportedStep) -> dict[str, float]:
+        """Return how many cells there are at the end, and how many of them lie on several slices."""
+        counts = step.per_frame("cells")
+        counts = counts[np.isfinite(counts).all(1)] if counts.ndim == 2 else np.empty((0, 2))
+        return {"cells": float(counts[-1, 0]), "cells_on_several_slices": float(counts[-1, 1])} if len(counts) else {}
 
     def __init__(self, params: VolumeParams, spec: Spec, device: str = "cpu") -> None:
         super().__init__(params, spec, device)

@@ -7,6 +7,7 @@ from ...pixels.kernels.medians import of_rank
 from .frame_rows import BLOCK_PX, find_runs, take_row
 
 LEVEL_STRIDE = 4  # rows of a block that its level is taken from
+_NUMBER, _TOTAL = np.uint64(0), np.uint64(1)
 LEAST_DIFFERENCES = 4  # of neighbouring blocks, for a slope
 
 
@@ -28,7 +29,7 @@ def measure_levels(frame, template, shifts, gain, levels, rows):  # type: ignore
         shared = find_runs(frame[1], template, shifts[by], runs)
         for y in range(max(first, window[0]), min(last, window[1]), LEVEL_STRIDE):
             take_row(frame, runs[:shared], y, row)
-            _add_differences(row, image[y], gain, sums[0], sums[1])
+            _add_differences(row, image, np.uint64(y), gain, sums)
         _write_levels(sums, scratch, template[2][by], levels[by])
 
 
@@ -63,12 +64,13 @@ def level_slopes(levels):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _add_differences(row, template, gain, number, total):  # type: ignore[no-untyped-def]
+def _add_differences(row, image, y, gain, sums):  # type: ignore[no-untyped-def]
     for x in range(len(row)):
-        difference = row[x] - gain * template[x]
+        i = np.uint64(x)
+        difference = row[i] - gain * image[y, i]
         known = difference == difference
-        number[x] += np.float32(1) if known else np.float32(0)
-        total[x] += difference if known else np.float32(0)
+        sums[_NUMBER, i] += np.float32(1) if known else np.float32(0)
+        sums[_TOTAL, i] += difference if known else np.float32(0)
 
 
 # Means, least and most of the columns of a block are joined two by two, those of all blocks at once, on vectors.

@@ -57,15 +57,11 @@ def take_row(frame, runs, y, row):  # type: ignore[no-untyped-def]
     """Write frame(y + s_y, x + s_x) to the columns of runs (n, 4) in row (x,) float32, NaN where it was not seen."""
     pixels, (seen_top, seen_bottom, _, _) = frame
     for n in range(len(runs)):
-        dy, dx, p, q = runs[n, 0], runs[n, 1], runs[n, 2], runs[n, 3]
+        dy, p, q = runs[n, 0], runs[n, 2], runs[n, 3]
         if p < q and seen_top <= y + dy < seen_bottom:
-            convert_row(pixels[y + dy, p + dx : q + dx], row[p:q])
-        elif p < q:
-            row[p:q] = np.float32(np.nan)
-
-
-@kernel
-def convert_row(pixels, row):  # type: ignore[no-untyped-def]
-    """Write pixels (x,) to row (x,) float32."""
-    for x in range(len(row)):
-        row[x] = np.float32(pixels[x])
+            line, left, first = np.uint64(y + dy), np.uint64(p + runs[n, 1]), np.uint64(p)
+            for k in range(q - p):
+                row[np.uint64(k) + first] = np.float32(pixels[line, np.uint64(k) + left])
+        else:
+            for x in range(p, q):
+                row[x] = np.float32(np.nan)

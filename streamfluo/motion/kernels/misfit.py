@@ -6,6 +6,8 @@ from ...pixels.kernels.kernel import kernel, part
 from .frame_rows import BLOCK_PX, find_runs, take_row
 
 SIGMA = 3.0  # standard errors that are taken off
+_ROW, _PART_Y, _PART_X, _LEVEL, _RESIDUAL = (np.uint64(n) for n in range(5))  # of the rows of scratch
+_ONE, _TWO = np.uint64(1), np.uint64(2)
 
 
 @kernel
@@ -40,8 +42,10 @@ def add_misfit(frame, template, shifts, expected, stride, sums, rows):  # type: 
 def _begin_blocks(fraction, by, scratch, columns):  # type: ignore[no-untyped-def]
     columns[:] = np.float32(0)
     for bx in range(fraction.shape[2]):
-        scratch[1, bx * BLOCK_PX : (bx + 1) * BLOCK_PX] = fraction[0, by, bx]
-        scratch[2, bx * BLOCK_PX : (bx + 1) * BLOCK_PX] = fraction[1, by, bx]
+        part_y, part_x, left = fraction[0, by, bx], fraction[1, by, bx], np.uint64(bx * BLOCK_PX)
+        for x in range(min(BLOCK_PX, scratch.shape[1] - bx * BLOCK_PX)):
+            scratch[_PART_Y, np.uint64(x) + left] = part_y
+            scratch[_PART_X, np.uint64(x) + left] = part_x
 
 
 @kernel
@@ -52,15 +56,14 @@ def _add_row(template, taken, levels, gain, scratch, columns):  # type: ignore[n
     """
     image, _, _, window = template
     y, runs = taken
-    row, level, residual, width = scratch[0], scratch[3], scratch[4], len(scratch[0])
+    row, level = scratch[0], scratch[3]
     for n in range(len(runs)):  # at its ends the template's slope is not known, or another shift follows
         if runs[n, 2] < runs[n, 3]:
             row[runs[n, 2]] = row[runs[n, 3] - 1] = np.float32(np.nan)
     _interpolate_levels(levels, y, level)
-    slopes = (image[max(y - 1, window[0])], image[min(y + 1, window[1] - 1)], scratch[1], scratch[2])
-    _fill_residual(row, image[y], (level, gain), slopes, residual)
-    last = width - 1
-    _add_products(residual, (columns[0, :last], columns[1, :last], columns[2, :last], columns[3, :last]))
+    above, below = np.uint64(max(y - 1, window[0])), np.uint64(min(y + 1, window[1] - 1))
+    _fill_residual(image, (np.uint64(y), above, below), gain, scratch)
+    _add_products(scratch, columns)
 
 
 @kernel
@@ -85,21 +88,21 @@ def missing_structure(sums, noise, window):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _add_products(residual, columns):  # type: ignore[no-untyped-def]
-    """Add to columns (n,) products of negative neighbours, squares, their sum and number; NaN is left out.
+def _add_products(scratch, columns):  # type: ignore[no-untyped-def]
+    """Add to columns (4, x) products of negative neighbours, squares, their sum and number; NaN is left out.
 
-    residual (n + 1,). By columns the loop runs on vectors: a quarter of the time of sums over blocks.
+    By columns the loop runs on vectors: a quarter of the time of sums over blocks.
     """
-    products, squares, total, count = columns
-    for x in range(len(count)):
-        both = residual[x] + residual[x + 1]
+    for x in range(scratch.shape[1] - 1):
+        i, after = np.uint64(x), np.uint64(x) + _ONE
+        both = scratch[_RESIDUAL, i] + scratch[_RESIDUAL, after]
         known = both == both
-        e = min(residual[x], np.float32(0)) if known else np.float32(0)
-        beside = min(residual[x + 1], np.float32(0)) if known else np.float32(0)
-        products[x] += e * beside
-        squares[x] += e * e
-        total[x] += e
-        count[x] += np.float32(1) if known else np.float32(0)
+        e = min(scratch[_RESIDUAL, i], np.float32(0)) if known else np.float32(0)
+        beside = min(scratch[_RESIDUAL, after], np.float32(0)) if known else np.float32(0)
+        columns[np.uint64(0), i] += e * beside
+        columns[np.uint64(1), i] += e * e
+        columns[np.uint64(2), i] += e
+        columns[np.uint64(3), i] += np.float32(1) if known else np.float32(0)
 
 
 @kernel
@@ -138,21 +141,16 @@ def _fill_unknown(levels):  # type: ignore[no-untyped-def]
 def _interpolate_levels(levels, y, level):  # type: ignore[no-untyped-def]
     """Write the levels (by, bx), linear between the middles of the blocks, at the pixels (x,) of row y."""
     above, below, part_y = _between(y, levels.shape[0])
-    half, last = BLOCK_PX // 2, levels.shape[1] - 1
+    half, last, step = BLOCK_PX // 2, levels.shape[1] - 1, np.float32(1 / BLOCK_PX)
     after = levels[above, 0] + part_y * (levels[below, 0] - levels[above, 0])
     for bx in range(max(last, 1)):  # from one middle to the next; the first and the last to the rim
         right = min(bx + 1, last)
         before, after = after, levels[above, right] + part_y * (levels[below, right] - levels[above, right])
         first = bx * BLOCK_PX + half if bx > 0 else 0
         stop = right * BLOCK_PX + half if right < last else len(level)
-        at = np.float32((first - bx * BLOCK_PX - half + 0.5) / BLOCK_PX)
-        _interpolate(before, after - before, at, level[first:stop])
-
-
-@kernel
-def _interpolate(start, rise, at, level):  # type: ignore[no-untyped-def]
-    for x in range(len(level)):
-        level[x] = start + (at + np.float32(x) / np.float32(BLOCK_PX)) * rise
+        at, rise, begin = np.float32((first - bx * BLOCK_PX - half + 0.5) / BLOCK_PX), after - before, np.uint64(first)
+        for x in range(stop - first):
+            level[np.uint64(x) + begin] = before + (at + np.float32(x) * step) * rise
 
 
 @kernel
@@ -165,14 +163,16 @@ def _between(at, count):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _fill_residual(row, image, light, slopes, residual):  # type: ignore[no-untyped-def]
-    """Write what light and template, moved by the fraction of the shift, leave of a row; NaN at the first and last."""
-    (level, gain), half = light, np.float32(0.5) * light[1]
-    above, below, part_y, part_x = slopes
-    over, under, fraction_y, fraction_x = above[1:-1], below[1:-1], part_y[1:-1], part_x[1:-1]
-    residual[0] = residual[len(row) - 1] = np.float32(np.nan)
-    seen, lit, added, left = row[1:-1], image[1:-1], level[1:-1], residual[1:-1]
-    before, behind = image[:-2], image[2:]
-    for i in range(len(left)):  # of slices, which no index leaves: else a row takes three times as long
-        moved = fraction_y[i] * (under[i] - over[i]) + fraction_x[i] * (behind[i] - before[i])
-        left[i] = seen[i] - gain * lit[i] - added[i] + half * moved
+def _fill_residual(image, rows, gain, scratch):  # type: ignore[no-untyped-def]
+    """Write what light and template, moved by the fraction of the shift, leave of a row; NaN at the first and last.
+
+    rows: that of the template, the one above, the one below; scratch as in `_add_row`. Indices have no sign: else a row
+    takes three times as long.
+    """
+    (y, above, below), half, last = rows, np.float32(0.5) * gain, scratch.shape[1] - 1
+    scratch[4, 0] = scratch[4, last] = np.float32(np.nan)
+    for x in range(last - 1):
+        before, i, behind = np.uint64(x), np.uint64(x) + _ONE, np.uint64(x) + _TWO
+        moved_y = scratch[_PART_Y, i] * (image[below, i] - image[above, i])
+        moved = moved_y + scratch[_PART_X, i] * (image[y, behind] - image[y, before])
+        scratch[_RESIDUAL, i] = scratch[_ROW, i] - gain * image[y, i] - scratch[_LEVEL, i] + half * moved

@@ -7,8 +7,11 @@ import numpy as np
 from ...pixels.kernels.kernel import kernel, part
 from ...pixels.kernels.medians import of_rank
 from ...pixels.kernels.seen import Window
-from .frame_rows import BLOCK_PX, convert_row, fill_levels, rise
+from .frame_rows import BLOCK_PX, fill_levels, rise
 from .gauss_newton import Light
+
+_RATE, _LEVEL, _LOCAL = (np.uint64(n) for n in range(3))  # of the rows of scratch
+_A, _B, _AA, _BB, _AB, _N = (np.uint64(n) for n in range(6))  # of the sums for a correlation
 
 
 class CorrectedFrame(NamedTuple):
@@ -59,25 +62,48 @@ def shift_frame(frame, y_px, x_px, coefficients, row, shifted, rows):  # type: i
     for y in range(rows[0], rows[1]):
         first = y + shift_y - 2
         while taken < first + 6:
-            convert_row(frame[min(max(taken, 0), height - 1)], ring[taken & 7])
+            _convert_row(frame, np.uint64(min(max(taken, 0), height - 1)), ring, np.uint64(taken & 7))
             taken += 1
-        _interpolate(ring, (first, shift_x), (weights_y, weights_x), row, shifted[y])
+        pad = (len(row) - width) // 2
+        _add_six_rows(ring, first, weights_y, row, pad)
+        for x in range(pad):
+            row[x], row[pad + width + x] = row[pad], row[pad + width - 1]
+        _add_six_points(row, np.uint64(pad + shift_x - 2), weights_x, shifted, np.uint64(y))
     return shift_y, shift_x, kept_y * kept_x
 
 
+# Rows are told by numbers, without a sign: a slice takes and gives back its array, and of an index with one numba asks
+# whether it counts from the end.
+
+
 @kernel
-def _interpolate(ring, at, weights, row, out):  # type: ignore[no-untyped-def]
-    """Write a row (x,): six rows of the ring (8, x) from `first` on, and six points of their sum, shift_x further."""
-    (first, shift_x), width = at, len(out)
-    pad = (len(row) - width) // 2
-    middle = row[pad : pad + width]
-    six = (ring[first & 7], ring[first + 1 & 7], ring[first + 2 & 7],
-           ring[first + 3 & 7], ring[first + 4 & 7], ring[first + 5 & 7])  # fmt: skip
-    _weighted_sum(six, weights[0], middle)
-    row[:pad] = middle[0]
-    row[pad + width :] = middle[width - 1]
-    start = pad + shift_x - 2
-    _convolve(row[start : start + width + 5], weights[1], out)
+def _convert_row(frame, y, rows, to):  # type: ignore[no-untyped-def]
+    for x in range(frame.shape[1]):
+        rows[to, np.uint64(x)] = np.float32(frame[y, np.uint64(x)])
+
+
+@kernel
+def _add_six_rows(ring, first, weights, row, pad):  # type: ignore[no-untyped-def]
+    """Write the weighted sum of six rows of the ring (8, x), from `first` on, to row from `pad` on."""
+    w0, w1, w2, w3, w4, w5 = weights[0], weights[1], weights[2], weights[3], weights[4], weights[5]
+    a, b, c = np.uint64(first & 7), np.uint64(first + 1 & 7), np.uint64(first + 2 & 7)
+    d, e, f = np.uint64(first + 3 & 7), np.uint64(first + 4 & 7), np.uint64(first + 5 & 7)
+    left = np.uint64(pad)
+    for x in range(ring.shape[1]):
+        i = np.uint64(x)
+        row[i + left] = (ring[a, i] * w0 + ring[b, i] * w1) + (ring[c, i] * w2 + ring[d, i] * w3) + (
+            ring[e, i] * w4 + ring[f, i] * w5)  # fmt: skip
+
+
+@kernel
+def _add_six_points(row, start, weights, out, y):  # type: ignore[no-untyped-def]
+    """Write the weighted sums of six neighbours in a row, from `start` on, to row y of out."""
+    w0, w1, w2, w3, w4, w5 = weights[0], weights[1], weights[2], weights[3], weights[4], weights[5]
+    one, two, three, four, five = np.uint64(1), np.uint64(2), np.uint64(3), np.uint64(4), np.uint64(5)
+    for x in range(out.shape[1]):
+        i = np.uint64(x) + start
+        out[y, np.uint64(x)] = (row[i] * w0 + row[i + one] * w1) + (row[i + two] * w2 + row[i + three] * w3) + (
+            row[i + four] * w4 + row[i + five] * w5)  # fmt: skip
 
 
 @kernel
@@ -90,21 +116,6 @@ def _weights(coefficients, fraction, weights):  # type: ignore[no-untyped-def]
         weights[k] = value
         kept += value * value
     return kept
-
-
-@part
-def _convolve(row, weights, out):  # type: ignore[no-untyped-def]
-    n = len(out)
-    shifted = (row[:n], row[1 : n + 1], row[2 : n + 2], row[3 : n + 3], row[4 : n + 4], row[5 : n + 5])
-    _weighted_sum(shifted, weights, out)
-
-
-@kernel
-def _weighted_sum(rows, weights, out):  # type: ignore[no-untyped-def]
-    a, b, c, d, e, f = rows
-    w0, w1, w2, w3, w4, w5 = weights[0], weights[1], weights[2], weights[3], weights[4], weights[5]
-    for i in range(len(out)):
-        out[i] = (a[i] * w0 + b[i] * w1) + (c[i] * w2 + d[i] * w3) + (e[i] * w4 + f[i] * w5)
 
 
 @kernel
@@ -123,19 +134,19 @@ def update_template(frame, template, counts, mean, rates, band):  # type: ignore
     rows, columns, memory = counts
     mean_rate, frozen, common = rates
     first, stop = max(top, band[0]), min(bottom, band[1])
-    rate_x = np.empty(right - left, np.float32)
-    level, local = np.empty(image.shape[1], np.float32), np.empty(image.shape[1], np.float32)
+    scratch = np.empty((3, image.shape[1]), np.float32)
+    rate_x, level, local, by = scratch[0], scratch[1], scratch[2], -1
     for x in range(left, right):
-        rate_x[x - left] = 1 / (light[0] * min(max(columns[x], 1), memory))
+        rate_x[x] = 1 / (light[0] * min(max(columns[x], 1), memory))
     for y in range(first, stop):
         if not frozen:
-            if y == first or y % BLOCK_PX == 0:
-                fill_levels(light, y // BLOCK_PX, common, level)
-                _fill_local(light, y // BLOCK_PX, common, local)
-            rate = (np.float32(1 / (light[0] * min(rows[y], memory))), rate_x)
-            lit = (level[left:right], local[left:right], light[0], rise(light[1], y))
-            _update_row(registered[y, left:right], rate, limit[y // BLOCK_PX, left:right], lit, image[y, left:right])
-        _update_mean(pixels[y, left:right], mean_rate, mean[y, left:right])
+            if y // BLOCK_PX != by:
+                by = y // BLOCK_PX
+                fill_levels(light, by, common, level)
+                _fill_local(light, by, common, local)
+            told = light[0], rise(light[1], y), np.float32(1 / (light[0] * min(rows[y], memory)))
+            _update_row(registered, (y, left, right), limit, told, scratch, image)
+        _update_mean(pixels, (y, left, right), mean_rate, mean)
 
 
 @kernel
@@ -161,21 +172,29 @@ def _fill_local(light, by, common, local):  # type: ignore[no-untyped-def]
         local[bx * BLOCK_PX : (bx + 1) * BLOCK_PX] = beyond if beyond == beyond else np.float32(0)
 
 
-@part
-def _update_row(shifted, rates, limit, lit, template):  # type: ignore[no-untyped-def]
-    (rate, rate_x), (level, local, gain, risen) = rates, lit
-    for i in range(len(template)):
-        e = shifted[i] - gain * template[i] - (level[i] + risen)
-        q = min(limit[i] / max(abs(e), np.float32(1e-20)), np.float32(1))
-        d = (e * (q * q * q) + local[i]) * max(rate, rate_x[i])
-        template[i] += d if d == d else np.float32(0)
+@kernel(error_model="numpy")
+def _update_row(registered, at, limit, told, scratch, image):  # type: ignore[no-untyped-def]
+    """Update the pixels at (y, left, right); told: the gain, what the slope adds, the row's rate.
+
+    scratch (3, x): the columns' rates, the light's level and what of it is local.
+    """
+    gain, risen, rate = told
+    y, left, by = np.uint64(at[0]), np.uint64(at[1]), np.uint64(at[0] // BLOCK_PX)
+    for x in range(at[2] - at[1]):
+        i = np.uint64(x) + left
+        e = registered[y, i] - gain * image[y, i] - (scratch[_LEVEL, i] + risen)
+        q = min(limit[by, i] / max(abs(e), np.float32(1e-20)), np.float32(1))
+        d = (e * (q * q * q) + scratch[_LOCAL, i]) * max(rate, scratch[_RATE, i])
+        image[y, i] += d if d == d else np.float32(0)
 
 
-@part
-def _update_mean(shifted, rate, mean):  # type: ignore[no-untyped-def]
-    for i in range(len(mean)):
-        d = (shifted[i] - mean[i]) * rate
-        mean[i] += d if d == d else np.float32(0)
+@kernel
+def _update_mean(pixels, at, rate, mean):  # type: ignore[no-untyped-def]
+    y, left = np.uint64(at[0]), np.uint64(at[1])
+    for x in range(at[2] - at[1]):
+        i = np.uint64(x) + left
+        d = (pixels[y, i] - mean[y, i]) * rate
+        mean[y, i] += d if d == d else np.float32(0)
 
 
 @kernel
@@ -224,45 +243,46 @@ def _add_squares(row, light, columns):  # type: ignore[no-untyped-def]
 
 @kernel
 def correlation_sums(corrected, template, window, step, columns, band):  # type: ignore[no-untyped-def]
-    """Add to columns (6, x) what `coefficient` needs of two images (y, x) in every `step`-th row of a window.
+    """Add to columns (6, x) float32 what `coefficient` needs of two images (y, x) in every `step`-th row of a window.
 
-    Of the columns (first, stop) from the left of the window on; NaN is left out.
+    Of the columns (first, stop) from the left of the window on; NaN is left out. Values count from the template's
+    first, beside which sums of float32 lose 10⁻⁶.
     """
     top, bottom, left, _ = window
-    first, stop = band
     for y in range(top, bottom, step):
-        p, q = corrected[y, left + first : left + stop], template[y, left + first : left + stop]
-        _add_products(
-            p, q,
-            (columns[0, first:stop], columns[1, first:stop], columns[2, first:stop],
-             columns[3, first:stop], columns[4, first:stop], columns[5, first:stop]),
-        )  # fmt: skip
+        _add_products(corrected, template, (y, left, *band), template[top, left], columns)
 
 
 @kernel
 def coefficient(columns):  # type: ignore[no-untyped-def]
     """Return the correlation coefficient of two images from their `correlation_sums` (6, x), NaN if undefined."""
-    n = columns[5].sum()
+    total = np.zeros(6)
+    for k in range(6):
+        for x in range(columns.shape[1]):
+            total[k] += columns[k, x]
+    a, b, aa, bb, ab, n = total
     if n == 0:
         return np.nan
-    a, b, aa, bb, ab = columns[0].sum(), columns[1].sum(), columns[2].sum(), columns[3].sum(), columns[4].sum()
     scale = (aa - a * a / n) * (bb - b * b / n)
     return (ab - a * b / n) / np.sqrt(scale) if scale > 0 else np.nan
 
 
 @kernel
-def _add_products(p, q, columns):  # type: ignore[no-untyped-def]
-    a, b, aa, bb, ab, n = columns
-    for i in range(len(p)):
-        both = p[i] + q[i]
+def _add_products(corrected, template, at, level, columns):  # type: ignore[no-untyped-def]
+    """Add the pixels of a row at (y, left, first, stop)."""
+    y, left, begin = np.uint64(at[0]), np.uint64(at[1]), np.uint64(at[2])
+    for x in range(at[3] - at[2]):
+        i = np.uint64(x) + begin
+        p, q = corrected[y, i + left] - level, template[y, i + left] - level
+        both = p + q
         seen = both == both  # one comparison without a branch, so that the loop runs on vectors: a fifth of the time
-        u, v = np.float64(p[i] if seen else np.float32(0)), np.float64(q[i] if seen else np.float32(0))
-        n[i] += np.float64(1) if seen else np.float64(0)
-        a[i] += u
-        b[i] += v
-        aa[i] += u * u
-        bb[i] += v * v
-        ab[i] += u * v
+        u, v = p if seen else np.float32(0), q if seen else np.float32(0)
+        columns[_A, i] += u
+        columns[_B, i] += v
+        columns[_AA, i] += u * u
+        columns[_BB, i] += v * v
+        columns[_AB, i] += u * v
+        columns[_N, i] += np.float32(1) if seen else np.float32(0)
 
 
 @kernel
