@@ -75,7 +75,7 @@ class ExtractedComponents:
         self.probability = measured.get("probability", np.full(len(self.ids), np.nan))
         self._accepted = measured["accepted"] > 0
         self._decided = [last.get(i, ("", "")) for i in self.ids.tolist()]
-        self.footprints = _sparse(snapshot["footprints"], measured, shape)
+        self.footprints = self.own_footprints = _sparse(snapshot["footprints"], measured, shape)
         if (self.whole >= 0).any():
             self.footprints = _with_pieces(self.footprints, self.ids, self.whole, measured["ratio"])
         rows = {name: self._trace_rows(values, name) for name in _SETTLED}

@@ -9,6 +9,7 @@ from streamfluo.calcium.across_days.association import marginals
 from streamfluo.calcium.across_days.clusters import cells_of
 from streamfluo.calcium.across_days.field_map import FieldMap, composed, grid_places, interpolation_weights
 from streamfluo.calcium.across_days.field_match import fitted
+from streamfluo.calcium.across_days.pair_model import calibrated
 
 
 def enumerated(odds):
@@ -126,3 +127,13 @@ def test_a_fit_is_not_moved_by_wrong_patches(model):
     good = np.ones(len(at), bool)
     good[::8] = False
     assert np.abs(found(at) - there)[good].max() < 0.4
+
+
+def test_calibrated_probabilities_keep_their_order_and_are_lower_where_they_are_in_doubt():
+    said = np.array([0.0, 1e-9, 0.01, 0.3, 0.5, 0.9, 0.97, 0.9999, 1.0])
+    found = calibrated(said)
+    assert (np.diff(found) > 0).all()
+    assert np.isfinite(found).all()
+    assert (found[3:7] < said[3:7]).all()
+    assert found[-2] > 0.999
+    assert found[2] < 0.01

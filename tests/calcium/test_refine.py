@@ -12,9 +12,11 @@ from streamfluo import SessionError, SourceError, Spec, open_session, open_sourc
 from streamfluo.calcium.extract.activity import Deconvolution
 from streamfluo.calcium.extract.background import FrameSums
 from streamfluo.calcium.extract.params import ExtractParams
+from streamfluo.calcium.refine import whole_extraction
 from streamfluo.calcium.refine.first_run import FirstComponent
 from streamfluo.calcium.refine.looking_ahead import course_of
 from streamfluo.calcium.refine.whole_extraction import WholeExtraction
+from streamfluo.calcium.refine.whole_pieces import joined
 from streamfluo.calcium.time_constants import TimeConstants
 from streamfluo.engine.config import parse_config
 from streamfluo.engine.engine import Engine
@@ -256,6 +258,51 @@ def test_an_older_session_is_refined_with_what_it_knows_and_one_too_old_says_so(
     np.savez(path, **{**kept, "quality_now": kept["quality_now"][:, :5]})
     with pytest.raises(SessionError, match="version too old to be refined"):
         refine_session(older, tmp_path / "s", 1, lambda *_: None)
+
+
+@pytest.mark.parametrize("accept", ["rule", "learned"])
+def test_new_components_are_judged_as_the_config_says(recorded, tmp_path, monkeypatch, accept):
+    folder = recorded[0]
+    chain = CHAIN + f'accept = "{accept}"\n'
+    first = run(folder / "movie.tif", chain, tmp_path / "first")
+    asked = []
+
+    def nobody(cells, rows, params, seen):
+        asked.append(len(rows))
+        return np.ones(len(rows), bool), np.zeros(len(rows), bool)
+
+    monkeypatch.setattr(whole_extraction, "judged_by_network", nobody)
+    refine_session(first, tmp_path / "refined", 1, lambda *_: None)
+    assert len(asked) == (accept == "learned")
+    before, after = (open_session(tmp_path / name).components() for name in ("first", "refined"))
+    if accept == "learned":
+        assert set(after.ids[after.accepted]) <= set(before.ids[before.accepted])
+
+
+def test_pieces_that_carry_one_signal_over_all_frames_are_one_with_the_activity_of_all():
+    rng = np.random.default_rng(4)
+    params = ExtractParams(neuron_sigma_px=2.0, shape="any", merge_corr=0.9)
+    extraction = WholeExtraction(params, (40, 60), Deconvolution(0.05, 0.5, 0.03, 2), 0.0)
+    still = np.zeros((40, 60), np.float32)
+    sums = FrameSums(still)
+    frames = [rng.normal(0, 1, (40, 60)).astype(np.float32) for _ in range(40)]
+    for frame in frames:
+        sums.add(frame)
+    extraction.begin(sums, frames)
+    places = [(12, 12), (12, 22), (30, 45)]
+    extraction.add_first([cut(n, blob((40, 60), *at)) for n, at in enumerate(places)], 3)
+    one, other = (np.repeat(rng.gamma(0.6, 20.0, 200), 5) for _ in range(2))
+    raw = np.stack([one, 2 * one, other]).astype(np.float32) + rng.normal(0, 1, (3, 1000)).astype(np.float32)
+    raw[:, 77] = np.nan
+    given = joined(extraction.cells, raw, params, extraction.tables, 1000)
+    assert extraction.cells["whole"].tolist() == [-1, 0, -1]
+    assert extraction.cells["accepted"].tolist() == [True, False, True]
+    seen = np.delete(np.arange(1000), 77)
+    expected = (raw[0] + 2 * raw[1]) / 5  # least squares of equal noise: Σ r x / Σ r²
+    assert np.allclose(given[0, seen], expected[seen], atol=0.15 * one.std())
+    assert np.array_equal(given[2], raw[2], equal_nan=True)
+    apart = ExtractParams(neuron_sigma_px=2.0)
+    assert joined(extraction.cells, raw, apart, extraction.tables, 1000) is raw
 
 
 def test_a_field_without_cells_stays_empty(tmp_path):

@@ -51,6 +51,16 @@ class Seen(NamedTuple):
         return cells["probability"]
 
 
+def judged_by_network(
+    cells: Components, rows: np.ndarray, params: ExtractParams, seen: Seen
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return of components `rows` (n,) whether the network knows them, and whether it says that they are cells."""
+    probability = seen.probability(cells, rows)
+    compact = cells["compactness"][rows] >= params.least_compactness
+    known = ~np.isnan(probability)
+    return known, known & (np.nan_to_num(probability) >= LEAST_PROBABILITY) & compact
+
+
 def are_cells(cells: Components, params: ExtractParams, seen: Seen) -> np.ndarray:
     """Return which components (K,) are cells; of those accepted or rejected already what the rule says.
 
@@ -59,7 +69,6 @@ def are_cells(cells: Components, params: ExtractParams, seen: Seen) -> np.ndarra
     cell = is_cell(cells, params, seen.buffer.bin_frames, seen.background.observed_px)
     if params.accept == "learned":
         rows = np.flatnonzero(~cells["accepted"] & (cells["verdict"] != REJECTED))
-        probability = seen.probability(cells, rows)
-        compact = cells["compactness"][rows] >= params.min_compactness
-        cell[rows] = np.where(np.isnan(probability), cell[rows], (probability >= LEAST_PROBABILITY) & compact)
+        known, good = judged_by_network(cells, rows, params, seen)
+        cell[rows] = np.where(known, good, cell[rows])
     return cell

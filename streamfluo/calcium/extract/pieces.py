@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
@@ -113,7 +113,13 @@ def groups(one: np.ndarray, ids: np.ndarray) -> np.ndarray:
         lowest = new
 
 
-def merge_pieces(cells: Components, signals: Signals, bins: int, params: ExtractParams) -> list[tuple[int, int]]:
+class Held(Protocol):
+    """Signals that are compared: those of the newest bins, or of a whole recording."""
+
+    def of(self, cells: Components, number: int, /) -> tuple[np.ndarray, np.ndarray]: ...
+
+
+def merge_pieces(cells: Components, signals: Held, bins: int, params: ExtractParams) -> list[tuple[int, int]]:
     """Make pieces of accepted components whose signals are one; return the ids of new pieces and of their wholes.
 
     `bins` have ended so far. A piece is demixed as before, and gives its activity to its whole, that of the lowest id.

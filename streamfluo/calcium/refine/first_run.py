@@ -11,6 +11,7 @@ from ...core.errors import SessionError
 from ...core.loaded import RecordedStep
 from ...core.operator import Table
 from ..extract.components import ACCEPTED, REJECTED, Components
+from ..extract.pieces import NONE
 from ..extract.tables import Tables
 from ..extracted_components import ADDED, MEASURES, SAYS, ExtractedComponents
 
@@ -19,7 +20,8 @@ _LEAST = MEASURES.keys() - set(ADDED)
 
 
 class FirstComponent(NamedTuple):
-    """A component of the run: its footprint (h, w) [ADU per σ] at `corner`; `kept`: it stays whatever is measured."""
+    """A component of the run: its footprint (h, w) [ADU per σ] at `corner`; `kept`: it stays whatever is measured;
+    `whole`: the id of that whose piece it is; `decided`: by people, and not joined any more."""
 
     id: int
     corner: tuple[int, int]
@@ -28,6 +30,8 @@ class FirstComponent(NamedTuple):
     verdict: int
     kept: bool
     spatial_corr: float = 0.0
+    whole: int = NONE
+    decided: bool = False
 
 
 def first_components(step: RecordedStep) -> list[FirstComponent]:
@@ -47,7 +51,7 @@ def first_components(step: RecordedStep) -> list[FirstComponent]:
         for i, event, reason in zip(*(events.get(name, ()) for name in ("id", "event", "reason")), strict=True)
         if event == "born" and reason == "seed"
     }
-    footprints, decisions, accepted = found.footprints, found.decision, found.accepted
+    footprints, decisions, accepted = found.own_footprints, found.decision, found.accepted
     measured = dict(zip(MEASURES, snapshot["quality_now"].T, strict=False))
     judged = dict(zip(measured["id"].tolist(), measured.get("decision", np.empty(0)).tolist(), strict=False))
     components = []
@@ -59,7 +63,7 @@ def first_components(step: RecordedStep) -> list[FirstComponent]:
             verdict = _VERDICTS.get(said, int(judged.get(number, 0)))
             kept = bool(verdict or said) or number in seeds
             known = bool(accepted[row]), verdict, kept, float(found.spatial_corr[row])
-            components.append(FirstComponent(number, corner, image, *known))
+            components.append(FirstComponent(number, corner, image, *known, int(found.whole[row]), bool(said)))
     return components
 
 

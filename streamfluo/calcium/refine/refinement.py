@@ -21,6 +21,7 @@ from .final_values import final_values
 from .first_run import first_components, first_free_id, keep_marks, tell_decisions
 from .looking_ahead import Course, LookingAhead, course_of, time_constants
 from .whole_extraction import WholeExtraction
+from .whole_pieces import joined
 
 SAMPLED = 200  # frames, evenly spread, whose fluctuations give the background modes
 FULL_TRACES = 9  # of each component, that are held at a time: two courses, and the final activity
@@ -52,6 +53,7 @@ def refined_extract(recording: Recording, passes: int = 1) -> Refined:
         del before
         extraction.learn(frames.again(f"footprints{number}"), ahead)
     raw, modes = extraction.demixed(frames.again("final traces"), course, learn=False)
+    raw = joined(extraction.cells, raw, params, extraction.tables, int(frames.index[-1]))
     assert constants is not None
     found = course_of(*_by_id(extraction, raw), constants, interval_s)
     held = max(sampled, 2 * extraction.nbytes()), 4 * FULL_TRACES * extraction.cells.count

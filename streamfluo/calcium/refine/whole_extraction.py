@@ -17,6 +17,7 @@ from ..extract.components import REJECTED
 from ..extract.duplicates import find_duplicate, join
 from ..extract.extraction import BIN, Extraction
 from ..extract.footprint_update import refine_footprint, to_remove
+from ..extract.learned_acceptance import judged_by_network
 from ..kernels.demixing import demix_stored, inner
 from ..kernels.footprints import spatial_correlation
 from .first_run import FirstComponent
@@ -64,6 +65,7 @@ class WholeExtraction(Extraction):
             corner = (int(cells.origin[k, 0]), int(cells.origin[k, 1]))
             known = bool(cells.accepted[k]), int(cells.verdict[k]), bool(cells.seeded[k]), float(cells.fit[k])
             self._add(int(cells.id[k]), corner, cells.box[k].copy(), known)
+            self._keep_piece(int(cells.whole[k]), bool(cells.apart[k]))
         self.cells.next_id = cells.next_id
 
     def add_first(self, components: Sequence[FirstComponent], next_id: int) -> None:
@@ -80,6 +82,7 @@ class WholeExtraction(Extraction):
             if norm > 0:
                 known = component.accepted, component.verdict, component.kept, component.spatial_corr
                 self._add(component.id, corner, box / np.float32(norm), known)
+                self._keep_piece(component.whole, component.decided)
         self.cells.next_id = next_id
 
     def _add(self, number: int, corner: tuple[int, int], box: np.ndarray, known: tuple[bool, int, bool, float]) -> None:
@@ -88,6 +91,11 @@ class WholeExtraction(Extraction):
         k = self.cells.count - 1
         self.cells.accepted[k], self.cells.verdict[k], self.cells.seeded[k], self.cells.fit[k] = known
         self.cells.moment[k] = self.cells.learned[k] = 1e-9  # nothing but what this pass sees
+
+    def _keep_piece(self, whole: int, apart: bool) -> None:
+        """Let the newest component be a piece of the whole with this id, or none that may be joined."""
+        k = self.cells.count - 1
+        self.cells.whole[k], self.cells.apart[k] = whole, apart
 
     def demixed(self, frames: Iterator[SeenFrame], course: Course | None, learn: bool) -> tuple[np.ndarray, np.ndarray]:
         """Return activity (K, T) and that of the background modes (T, M) in all frames, NaN where they are not valid.
@@ -186,7 +194,11 @@ class WholeExtraction(Extraction):
             self._remove(k, reason)
         cell = is_cell(cells, self.params, BIN, self.background.observed_px)
         cell &= evidence_times(cells, self.params, BIN)[0] >= SECOND_LOOK
-        strips = (cells["compactness"] < STRIP * self.params.min_compactness) & ~cells["seeded"]
+        if self.params.accept == "learned":
+            rows = np.flatnonzero(~cells["accepted"] & (cells["verdict"] != REJECTED))
+            known, good = judged_by_network(cells, rows, self.params, self.seen)
+            cell[rows] = np.where(known, good, cell[rows])
+        strips = (cells["compactness"] < STRIP * self.params.least_compactness) & ~cells["seeded"]
         stays = (np.isin(cells["id"], list(before)) & ~strips) | cells["seeded"]
         accepted = ((cells["accepted"] & stays) | cell) & (cells["verdict"] != REJECTED)
         for k in np.flatnonzero(accepted != cells["accepted"]).tolist():
