@@ -29,6 +29,7 @@ __getattr__, _names = lazy_names(
         "core.errors": (
             "ConfigError", "FrameError", "SessionError", "SourceError", "StateError", "StreamfluoError", "WireError",
         ),
+        "core.freezable": ("Freezable",),
         "core.operator": (
             "Gives", "Mergeable", "Operator", "Output", "Places", "Presents", "SnapshotOperator", "Table",
         ),

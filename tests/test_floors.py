@@ -30,6 +30,8 @@ FLOORS = {
     "reprocess": {"core", "sources", "session", "engine"},
     "report": {"core", "pixels", "session"},
     "catalogue": {"core", "pixels", "session", "report"},
+    "verify": {"core", "sources", "session", "engine"},
+    "sweep": {"core", "pixels", "sources", "session", "engine", "report", "catalogue", "reprocess"},
     "viewer": {"core", "network"},
     "web": {"core", "network", "viewer"},  # of the viewer what knows no Qt: tests/web
     "cli": {
@@ -44,6 +46,8 @@ FLOORS = {
         "reprocess",
         "report",
         "catalogue",
+        "verify",
+        "sweep",
         "viewer",
         "web",
         *FACES,
@@ -70,6 +74,7 @@ DOORS = {
     "pylsl": ("actions/lsl.py", "inputs/lsl.py"),
     "pynwb": ("session/nwb_writer.py",),
     "zarr": ("sources/*.py", "session/*.py"),
+    "fsspec": ("sources/zarr_remote.py",),
     "av": ("sources/video.py", "viewer/movie.py"),  # reading, and writing what a window shows
     "imagecodecs": ("network/compressed.py",),
     "matplotlib": ("*/report.py", "report/*.py", "cli/*.py"),

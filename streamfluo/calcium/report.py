@@ -13,7 +13,7 @@ import numpy as np
 from ..core.errors import SessionError
 from ..core.findings import Figure, Findings, Number, ReportedStep, Rows, counted, middle, spelled
 from ..pixels.report import STYLE, chart, colour_of, envelope, levels, picture, stack, time_axis
-from .extracted_components import ExtractedComponents
+from .extracted_components import MARKED, ExtractedComponents
 from .recorded_activity import RecordedActivity
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def _cells_of(step: ReportedStep) -> _Cells:
     y, x = found.centres_px[kept].T
     measures = {
         "snr": found.snr[kept], "spatial_corr": found.spatial_corr[kept], "area_px": quality[kept, 5],
-        "birth_frame": found.birth_frame[kept], "y_px": y, "x_px": x,
+        "birth_frame": found.birth_frame[kept], "y_px": y, "x_px": x, "structural": found.structural_chance[kept],
     }  # fmt: skip
     return _Cells(found.ids[kept], len(found), measures)
 
@@ -86,6 +86,8 @@ def _map_of(step: ReportedStep, cells: _Cells, chosen: np.ndarray) -> Figure:
     by_id = np.sort(quality[quality[:, 2] > 0, 0]).astype(np.int64)  # contours are those of accepted ones, by id
     lines = {int(i): points for i, points in zip(by_id, contours, strict=False)}
     known = set(cells.ids.tolist())
+    chance = cells.measures["structural"] if len(cells.ids) else np.empty(0)
+    marked = set(cells.ids[chance > MARKED].tolist())
 
     def over(axes: Axes) -> None:
         from matplotlib.collections import LineCollection
@@ -104,6 +106,8 @@ def _map_of(step: ReportedStep, cells: _Cells, chosen: np.ndarray) -> Figure:
                 linewidths=3.0,
             )
         )
+        wider = [_widened(outlines[i]) for i in marked if i in outlines]
+        axes.add_collection(LineCollection(wider, colors="#ff5a4d", linewidths=2.0, linestyles="dashed"))
         for i, outline in outlines.items():
             if i in places or len(outlines) <= NUMBERED:
                 top = outline[np.argmin(outline[:, 1])]
@@ -115,7 +119,16 @@ def _map_of(step: ReportedStep, cells: _Cells, chosen: np.ndarray) -> Figure:
     said = f"Contours of {counted(len(cells.ids), 'accepted cell')} at a fifth of their peak over the {of}"
     grey = ", the others grey" if len(chosen) < len(cells.ids) else ""
     said += f"; colours as in the traces{grey}." if len(chosen) else "."
+    if np.isfinite(chance).any():
+        said += f" Dashed red: the {len(marked)} marked as cells of the structural channel."
     return picture(image, "Cells", said, step.sees.pixel_um, over, unit="ADU")
+
+
+def _widened(outline: np.ndarray) -> np.ndarray:
+    """Return a closed outline (n, xy) a pixel and a half further from its middle."""
+    from_middle = outline - outline[:-1].mean(0)
+    distance = np.maximum(np.linalg.norm(from_middle, axis=1, keepdims=True), 1e-6)
+    return np.asarray(outline + 1.5 * from_middle / distance)
 
 
 def _stack_of(step: ReportedStep, cells: _Cells, chosen: np.ndarray, activity: RecordedActivity) -> Figure:
@@ -166,19 +179,24 @@ def _heat_map(step: ReportedStep, activity: RecordedActivity) -> Figure:
 def _numbers(step: ReportedStep, cells: _Cells, activity: RecordedActivity) -> list[Number]:
     measures, pixel_um = cells.measures, step.sees.pixel_um
     area = measures["area_px"] * (pixel_um**2 if pixel_um is not None else 1.0)
+    chance = measures["structural"]
+    marked = [
+        Number("structural", spelled(int((chance > MARKED).sum())), "", f"of {counted(len(chance), 'cell')} marked")
+    ]
     return [
         Number("cells accepted", spelled(len(cells.ids)), "", f"of {counted(cells.candidates, 'candidate')}"),
         Number("SNR", middle(measures["snr"]), "", "median of cells (5 % to 95 %)"),
         Number("spatial correlation", middle(measures["spatial_corr"], 2), "", "of footprint and images"),
         Number("largest ΔF/F", middle(activity.dff, 2), "", "of each cell in the whole recording, live estimate"),
         Number("area", middle(area), "µm²" if pixel_um is not None else "px", "of footprints"),
+        *(marked if np.isfinite(chance).any() else []),
     ]
 
 
 def _table(cells: _Cells, activity: RecordedActivity) -> Rows:
     m = cells.measures
     best = np.argsort(-_known(m["snr"]), kind="stable")[:LISTED]
-    rows = [
+    rows: list[tuple[str, ...]] = [
         (
             str(cells.ids[k]), f"{m['y_px'][k]:.1f}, {m['x_px'][k]:.1f}", spelled(m["snr"][k]),
             spelled(m["spatial_corr"][k], 2), spelled(float(activity.dff[k]), 2), spelled(m["area_px"][k]),
@@ -188,7 +206,12 @@ def _table(cells: _Cells, activity: RecordedActivity) -> Rows:
     ]  # fmt: skip
     more = len(cells.ids) - len(rows)
     caption = f"The {len(rows)} of the highest SNR; {spelled(more)} more are in the session." if more > 0 else ""
-    columns = ("cell", "y, x [px]", "SNR", "spatial correlation", "largest ΔF/F", "area [px]", "found at frame")
+    columns: tuple[str, ...] = (
+        "cell", "y, x [px]", "SNR", "spatial correlation", "largest ΔF/F", "area [px]", "found at frame",
+    )  # fmt: skip
+    if np.isfinite(m["structural"]).any():
+        columns += ("chance of a label",)
+        rows = [(*row, spelled(m["structural"][k], 2)) for row, k in zip(rows, best.tolist(), strict=True)]
     return Rows("Cells", columns, rows, caption)
 
 

@@ -34,7 +34,7 @@ def details_of(row: Row, config: str, details: str, picture: str, links: Sequenc
         element("div", element("div", head), image, class_="top"),
         element("div", element("h2", "What limits these results"), bullets(warned), class_="warnings")
         if warned else "",
-        section("Figures", *_figures(row)) if row.measures else "",
+        section("Figures", element("div", *_figures(row), class_="measured")) if row.measures else "",
         section("The run", element("div", facts_table(_came(fields, facts)), facts_table(_ran(fields, facts)),
                                    class_="columns")),
         section("The sender said", facts_table([(k.removeprefix("user."), v) for k, v in row.words.items()]))
@@ -59,7 +59,7 @@ def _figures(row: Row) -> list[Markup]:
         element(
             "div", element("h3", step, element("span", f" {row.kinds[step]}" if row.kinds[step] != step else "",
                                                class_="note")),
-            facts_table([(name, spelled(value, 4)) for name, value in measures.items()], "facts narrow"),
+            facts_table([(name, spelled(value, 4)) for name, value in measures.items()], "facts"),
             class_="step",
         )
         for step, measures in row.measures.items()

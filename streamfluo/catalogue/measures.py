@@ -71,11 +71,15 @@ def _frames(session: Session, parts: Sequence[Part]) -> list[Measured]:
         if not pixels:
             continue
         name = f"{part.name}/{FRAMES}" if part.name else FRAMES
-        found += [Measured(name, FRAMES, key, value) for key, value in _of_frames(part.session, pixels).items()]
+        found += [Measured(name, FRAMES, key, value) for key, value in of_frames(part.session, pixels).items()]
     return found
 
 
-def _of_frames(session: Session, pixels: Sequence[np.ndarray]) -> dict[str, float]:
+def of_frames(session: Session, pixels: Sequence[np.ndarray]) -> dict[str, float]:
+    """Return the mean of frames (n of (y, x)), the share that is saturated, what bleached from their first quarter on.
+
+    Both of the latter where the camera's saturation and offset are known.
+    """
     camera = session.spec.camera
     stated = {name: float(np.nanmedian(value)) for name, value in camera.known().items()} if camera else {}
     means = np.array([float(np.nanmean(frame)) if np.isfinite(frame).any() else np.nan for frame in pixels])

@@ -35,6 +35,7 @@ COMMANDS = {  # in the order of --help: the module, and its function or, for a g
     "latency": ("latency", "latency"),
     "list": ("list", "list_operators"),
     "inspect": ("inspect", "inspect"),
+    "verify": ("verify", "verify"),
     "export": ("export", "export"),
     "report": ("report", "report"),
     "register": ("register", "register"),

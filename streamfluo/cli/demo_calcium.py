@@ -3,101 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..session.reader import Session
+from ..sweep.cells_truth import EDGE, RATE_FRAMES, Comparison, rms
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from scipy import sparse
 
-EDGE, OVERLAP = 0.2, 0.5  # masks are footprints above this part of their peak; a pair shares this part of its union
-SKIP = 200  # frames until the first cells are learned: they do not count for traces and rates
-RATE_FRAMES = 3  # spikes are compared in bins: the indicator tells no finer time
 DRAWN = 12  # traces
 DETAIL_S = 12.0  # of one cell
-
-
-class Comparison:
-    """A session of `sim:calcium` through `motion` and `extract`, beside its truth.
-
-    A true and a found cell are a pair where their masks, footprints above a fifth of the peak, share half of their
-    union; pairs are chosen by the Hungarian method. The place of the template in the tissue is free: the median
-    difference of the shifts is taken out.
-    """
-
-    def __init__(self, session: Session) -> None:
-        self.session, self.truth = session, session.truth
-        self.skip = min(SKIP, session.frames // 2)
-        self.shift_px = session.values("motion")["shift_px"]
-        self.valid = session.values("motion")["valid"] > 0
-        index = session.index("motion")
-        moved = self.truth["shift_px"][index]
-        error = (self.shift_px - moved)[self.valid]
-        self.offset_px = np.median(error, 0) if len(error) else np.zeros(2)
-        self.moved_px = moved + self.offset_px
-        self.cells = session.components("extract") if "quality_now" in session.snapshot("extract") else None
-        self.kept = np.flatnonzero(self.cells.accepted) if self.cells is not None else np.empty(0, int)
-
-    @cached_property
-    def true_footprints(self) -> np.ndarray:
-        """Footprints of the truth where the corrected frames show them, (K, y, x)."""
-        from scipy import ndimage, sparse  # which other commands need not wait for
-
-        parts = tuple(self.truth[f"A_{name}"] for name in ("data", "indices", "indptr"))
-        flat = sparse.csc_matrix(parts, shape=tuple(self.truth["A_shape"])).toarray()
-        images = flat.T.reshape(-1, *self.session.spec.shape)
-        return np.array([ndimage.shift(image, -self.offset_px, order=1) for image in images])
-
-    @cached_property
-    def pairs(self) -> list[tuple[int, int]]:
-        """(true cell, row of the found component) of each pair, those of the highest SNR first."""
-        from scipy.optimize import linear_sum_assignment
-
-        if self.cells is None or not len(self.kept):
-            return []
-        found = _masks(self.cells.footprints[:, self.kept])
-        true = self.true_footprints.reshape(len(self.true_footprints), -1)
-        true = true > EDGE * true.max(1, keepdims=True)
-        both = true.astype(float) @ found
-        union = true.sum(1)[:, None] + found.sum(0) - both
-        overlap = both / np.maximum(union, 1)
-        rows, columns = linear_sum_assignment(-np.where(overlap >= OVERLAP, overlap, 0))
-        pairs = [(int(t), int(self.kept[c])) for t, c in zip(rows, columns, strict=True) if overlap[t, c] >= OVERLAP]
-        return sorted(pairs, key=lambda pair: -float(self.cells.snr[pair[1]]))  # type: ignore[union-attr]
-
-    @property
-    def f1(self) -> tuple[float, float, float]:
-        """F1, precision and recall of the accepted components."""
-        precision, recall = len(self.pairs) / max(len(self.kept), 1), len(self.pairs) / len(self.truth["C"])
-        return 2 * precision * recall / max(precision + recall, 1e-9), precision, recall
-
-    def traces_of(self, pair: tuple[int, int], true: str, found: str) -> tuple[np.ndarray, np.ndarray]:
-        """What the truth and the component of a pair have under these names, from the component's birth on."""
-        assert self.cells is not None
-        start = max(self.skip, int(self.cells.birth_frame[pair[1]]))
-        return self.truth[true][pair[0]][self.cells.frame][start:], getattr(self.cells, found)[pair[1]][start:]
-
-    def correlation(self, true: str, found: str, bins: int = 1) -> float:
-        """Median correlation over pairs, of sums of so many frames; NaN without any."""
-        values = []
-        for pair in self.pairs:
-            a, b = (_binned(course, bins) for course in self.traces_of(pair, true, found))
-            if len(a) > 1 and a.any() and b.any():
-                values.append(np.corrcoef(a, b)[0, 1])
-        return float(np.median(values)) if values else float("nan")
 
 
 def compare(session: Session) -> Iterator[tuple[str, str, str, str]]:
     """Yield (result, measured, truth, agreement) of a session of `sim:calcium` through `calcium_2p`."""
     seen = Comparison(session)
     error = (seen.shift_px - seen.moved_px)[seen.valid]
-    measured, true = (_rms(shift - np.mean(shift, 0)) for shift in (seen.shift_px[seen.valid], seen.moved_px))
-    agreement = f"rms error {_rms(error):.3f} px, {seen.valid.sum()} of {len(seen.valid)} frames valid"
+    measured, true = (rms(shift - np.mean(shift, 0)) for shift in (seen.shift_px[seen.valid], seen.moved_px))
+    agreement = f"rms error {rms(error):.3f} px, {seen.valid.sum()} of {len(seen.valid)} frames valid"
     yield "shift, rms [px]", f"{measured:.2f}", f"{true:.2f}", agreement
     f1, precision, recall = seen.f1
     agreement = f"F1 {f1:.2f} (precision {precision:.2f}, recall {recall:.2f})"
@@ -211,19 +137,3 @@ def _time_s(seen: Comparison, frames: int) -> np.ndarray:
     assert seen.cells is not None
     times_s: np.ndarray = seen.cells.frame[len(seen.cells.frame) - frames :] * (seen.session.spec.interval_s or 1.0)
     return times_s
-
-
-def _masks(footprints: sparse.csc_matrix) -> np.ndarray:
-    dense = np.asarray(footprints.todense(), float)
-    found: np.ndarray = dense > EDGE * dense.max(0)
-    return found.astype(float)
-
-
-def _binned(course: np.ndarray, frames: int) -> np.ndarray:
-    whole = len(course) // frames * frames
-    binned: np.ndarray = course[:whole].reshape(-1, frames).sum(1)
-    return binned
-
-
-def _rms(shift: np.ndarray) -> float:
-    return float(np.sqrt((shift**2).sum(1).mean())) if len(shift) else float("nan")

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
+from ..core.freezable import Freezable
 from ..core.operator import Mergeable, Operator
 from ..core.params import describe
 from ..core.registry import find_operator, operators
@@ -44,5 +45,6 @@ def _show(operator: type[Operator]) -> None:
     facts += [f"of several planes: {', '.join(operator.of_planes)}"] if operator.of_planes else []
     facts += [f"live: {', '.join(operator.live)}"] if operator.live else []
     facts += [f"decisions: {', '.join(operator.takes)}"] if operator.takes else []
-    facts += [f"devices: {', '.join(operator.devices)}", "merges" if issubclass(operator, Mergeable) else "no merge"]
+    parts = "learns from a sample, then takes parts" if issubclass(operator, Freezable) else "no merge"
+    facts += [f"devices: {', '.join(operator.devices)}", "merges" if issubclass(operator, Mergeable) else parts]
     console.print(" · ".join(facts))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -16,10 +17,14 @@ from ..engine.building import named_planes
 from ..engine.chain import Chain
 from ..engine.compiling import cores
 from ..engine.config import Config, load_config, with_overrides
+from ..reprocess.one_recording import Outcome
 from ..sources.opening import open_source
 from .compiling import compiled
 from .console import config_file, console, counted
 from .progress import step_progress
+from .sweep import show_sweep
+
+MOST = 1000  # sessions of a sweep, unless somebody asks for more
 
 
 def reprocess(
@@ -33,42 +38,82 @@ def reprocess(
     ] = "local",
     workers: Annotated[int | None, typer.Option(min=1, help="processes, or jobs [default: one a core]")] = None,
     parts: Annotated[
-        int, typer.Option(min=1, help="cut each recording into so many, where all steps merge: moments, sofi, gain, …")
+        int, typer.Option(min=1, help="cut each recording into so many, which workers take at the same time")
     ] = 1,
+    catalogue: Annotated[Path | None, typer.Option(help="the file of `streamfluo catalogue` that gets them")] = None,
+    sample: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="of parts: frames that motion and extract learn from first [default: a 16th, 4096 or more]"
+        ),
+    ] = None,
     changes: Annotated[
         list[str] | None, typer.Option("--set", help="change a parameter: step.key or source.key=value")
     ] = None,
+    sweep: Annotated[
+        list[str] | None, typer.Option(help="run every combination of values: step.key=1,2,3; may be given again")
+    ] = None,
+    most: Annotated[int, typer.Option(min=1, help="sessions that a sweep may have at most")] = MOST,
 ) -> None:
     """Run a config over many recordings side by side, each a session like that of a single run; what is done already
     is left alone."""
     from ..reprocess.recordings import recordings
-    from ..reprocess.reprocessing import Cluster
-    from ..reprocess.reprocessing import reprocess as run_all
+    from ..reprocess.reprocessing import Cluster, reprocess_tasks
+    from ..sweep.grid import axes_of, check, points_of, tasks_of
 
     found = config_file(config)
     settings = load_config(found, changes or [])
-    wanted = recordings(sources)
+    wanted, axes = recordings(sources), axes_of(sweep or ())
+    points = points_of(axes, wanted, most if axes else len(wanted))
+    stated = found.name, found.read_text(encoding="utf-8"), tuple(changes or ())
+    check(axes, stated, wanted[0].uri)
     if cluster == "local":
         compile_first(settings, wanted[0].uri)
-    stated = found.name, found.read_text(encoding="utf-8"), tuple(changes or ())
-    became, failed = Counter[str](), []
-    with step_progress() as progress:
-        bar = progress.add_task("recordings", total=len(wanted))
-        for outcome in run_all(stated, wanted, out, Cluster(cluster, workers or cores(), parts)):
-            became[outcome.became] += 1
-            progress.advance(bar)
-            if outcome.became == "failed":
-                failed.append(outcome)
-                named = "" if outcome.why.startswith(f"{outcome.uri}: ") else f"{outcome.uri}: "
-                console.print(f"failed: {named}{outcome.why}", soft_wrap=True)
-            elif outcome.why:
-                console.print(f"{outcome.name}: muted: {outcome.why}", soft_wrap=True)
+    tasks = tasks_of(points, stated, str(out.resolve()))
+    outcomes = follow(reprocess_tasks(tasks, out, Cluster(cluster, workers or cores(), parts, sample)), len(points))
+    became = Counter(outcome.became for outcome in outcomes.values())
     table = Table("recordings", "done", "there already", "failed", box=None)
-    table.add_row(str(len(wanted)), *(str(became[name]) for name in ("done", "there", "failed")))
+    table.add_row(str(len(points)), *(str(became[name]) for name in ("done", "there", "failed")))
     console.print(table)
     console.print(f"reprocess: {out}", soft_wrap=True)
-    if failed:
-        raise SourceError(f"reprocess: {counted(len(failed), 'recording')} failed, named above; the others are done")
+    if axes:
+        show_sweep(axes, points, outcomes, out)
+    if catalogue is not None:
+        from ..catalogue.scan import scan
+
+        try:
+            scan(out, catalogue)
+        except StreamfluoError as error:
+            console.print(f"not catalogued: {error}", soft_wrap=True)
+    if became["failed"]:
+        raise SourceError(
+            f"reprocess: {counted(became['failed'], 'recording')} failed, named above; the others are done"
+        )
+
+
+def follow(found: Iterable[Outcome], count: int) -> dict[str, Outcome]:
+    """Say what became of each of `count` recordings, as it is known; return all, or say at Ctrl-C what is left."""
+    outcomes = dict[str, Outcome]()
+    try:
+        with step_progress() as progress:
+            bar = progress.add_task("recordings", total=count)
+            for outcome in found:
+                outcomes[outcome.name] = outcome
+                progress.advance(bar)
+                if outcome.became == "failed":
+                    named = "" if outcome.why.startswith(f"{outcome.uri}: ") else f"{outcome.uri}: "
+                    console.print(f"failed: {named}{outcome.why}", soft_wrap=True)
+                elif outcome.why:
+                    console.print(f"{outcome.name}: muted: {outcome.why}", soft_wrap=True)
+    except KeyboardInterrupt:
+        failed = sum(outcome.became == "failed" for outcome in outcomes.values())
+        console.print(
+            f"stopped: {len(outcomes) - failed} of {counted(count, 'recording')} done, {failed} failed, "
+            f"{count - len(outcomes)} left; the same command goes on with them",
+            soft_wrap=True,
+        )
+        raise
+    return outcomes
 
 
 def compile_first(config: Config, uri: str) -> None:

@@ -32,6 +32,7 @@ MAX_PAYLOAD_BYTES = 1 << 36
 
 _PREFIX, _PREFIX_1 = struct.Struct("<8sII"), struct.Struct("<8sI")
 _CRC = struct.Struct("<I")
+CRC_BYTES = _CRC.size
 
 
 class Record(NamedTuple):

@@ -11,8 +11,9 @@ import numpy as np
 from ..core.afterwards import Afterwards
 from ..core.block import Block
 from ..core.errors import ConfigError, FrameError
+from ..core.freezable import Freezable
 from ..core.loaded import plain_array
-from ..core.operator import NO_VALUES, Gives, Operator, Output, Presents, Values
+from ..core.operator import NO_VALUES, Gives, Output, Presents, Values
 from ..core.registry import register
 from ..core.spec import Spec
 from ..core.state import State, require_array
@@ -20,6 +21,7 @@ from ..core.unseen import VALID, known_pixels, valid_frames
 from ..pixels.kernels.seen import seen_window
 from .banded import correlation
 from .compile_parts import compile_correcting, compile_measuring
+from .frozen_template import FrozenTemplate
 from .hot_pixels import HotPixels
 from .kernels.gauss_newton import Frame, read_only
 from .kernels.highpass import box_radius_px, high_pass
@@ -37,15 +39,16 @@ from .params import (
 from .registered_share import RegisteredShare
 from .registration import Registration
 from .report import measures_of, report_of
-from .template import ROW_STRIDE, Template
+from .template import ROW_STRIDE
 from .volume_shift import VolumeShift
 
 MAX_SATURATED = 0.2  # of a frame's pixels
 MIN_SIDE_PX = 2  # the coarse search bins 2 × 2 pixels
+WARM_UP_FRAMES = 300  # three times the memory of the usual gain, the longest but for the noise's of large frames
 
 
 @register("motion")
-class Motion(Operator):
+class Motion(Freezable):
     """Registers each frame against a template and gives it back corrected, float32, with its shift.
 
     One weighted Gauss–Newton step (kernels/gauss_newton.py) from the last integer shift; a coarse cross-correlation
@@ -97,6 +100,7 @@ class Motion(Operator):
         {"mode": "piecewise", "patch_stride_px": 16, "patch_overlap_px": 8, "init_frames": 20, "highpass_sigma_px": 4},
     )
     live = {"max_shift_px": (3, 5), "restart_frames": 7}
+    tolerances = {"shift_rms_px": 0.1, "shift_worst_px": 0.75}
 
     def __init__(self, params: MotionParams, spec: Spec, device: str = "cpu") -> None:
         super().__init__(params, spec, device)
@@ -126,7 +130,7 @@ class Motion(Operator):
         self._gives_patches = any(g.name == "patch_shift_px" for g in self.gives)
         if template is not None and params.highpass_sigma_px is not None:
             template = self._filtered(template).copy()
-        self._template = Template(spec.shape, self._grid, params.init_frames, template, filtered)
+        self._template = FrozenTemplate(spec.shape, self._grid, params.init_frames, template, filtered)
         self._registration = Registration(self._template, self._grid, self._max_px, anchored_at, self._frozen)
         self._hot = HotPixels(spec.shape, spec.dtype)
         self._share, self._volume = RegisteredShare(), VolumeShift()
@@ -224,6 +228,32 @@ class Motion(Operator):
 
     def doubt(self) -> str:
         return self._doubt
+
+    @property
+    def warm_up_frames(self) -> int:
+        return WARM_UP_FRAMES
+
+    def freeze(self) -> None:
+        self._afterwards.wait()
+        if self.params.mode != "apply":
+            if not self._template.established():
+                raise ConfigError("motion: the sampled frames are too dim, or too few, for a template")
+            if not self._frozen:
+                self._template.settle(self._filtered)
+            self._registration.freeze()
+        self._frozen = True
+
+    def begin_part(self) -> None:
+        self._afterwards.wait()
+        self._template.begin_mean()
+        self._rectangle[:] = 0, self.spec.shape[0], 0, self.spec.shape[1]
+
+    def absorb(self, other: Motion) -> None:
+        for one in (self, other):
+            one._afterwards.wait()
+        self._template.add_mean(other._template)
+        most, least = np.maximum(self._rectangle, other._rectangle), np.minimum(self._rectangle, other._rectangle)
+        self._rectangle[:] = most[0], least[1], most[2], least[3]
 
     def _usable(self, frame: np.ndarray) -> bool:
         return self._saturation_adu is None or fraction_from(frame, self._saturation_adu, ROW_STRIDE) <= MAX_SATURATED

@@ -38,7 +38,7 @@ class Registration:
         self, template: Template, grid: PatchGrid, max_px: tuple[float, float], anchored_at: int, frozen: bool
     ) -> None:
         shape = template.image.shape
-        self._template, self._grid, self._max_px, self._frozen = template, grid, max_px, frozen
+        self._template, self._grid, self._max_px, self.frozen = template, grid, max_px, frozen
         self.anchored_at = anchored_at
         self.search = CoarseSearch(shape, max_px)
         self._lost = LostScene(shape)
@@ -59,6 +59,16 @@ class Registration:
         self._max_px = max_px
         self.search.look_within(max_px)
         self._repeats.look_within(max_px)
+
+    def freeze(self) -> None:
+        """Measure against the template as it is now, whose brightness is 1, and never begin another one."""
+        if not self.frozen:
+            self._gain = self._usual_gain = 1.0
+            self._missed, self._again = 0, False
+            self._lost.forget()
+            self._repeats.forget()
+            self.examine()
+        self.frozen = True
 
     def examine(self) -> None:
         """Examine whether the template repeats itself, where it has grown since it was examined last."""
@@ -120,7 +130,7 @@ class Registration:
         self._lost.add(self.search.binned)
         self._missed += template.frames < self.anchored_at
         unconfirmed = self._missed > MISSED_FRAMES + 4 * template.frames
-        if (self._lost.frames < restart_frames and not unconfirmed) or self._frozen:
+        if (self._lost.frames < restart_frames and not unconfirmed) or self.frozen:
             return False, False
         self._lost.forget()
         template.forget()

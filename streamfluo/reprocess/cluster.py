@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -36,7 +37,8 @@ def connected(cluster: str, workers: int) -> Iterator[Workers]:
         from distributed import Client
     except ImportError:
         raise ConfigError("reprocess: Dask is not installed: pip install 'streamfluo[cluster]'") from None
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # it says each worker's coming and going
+    for name in ("distributed", "distributed.client"):  # it says each worker's coming and going
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     with _made(cluster, workers) as address:
         try:
             client = Client(address, timeout=WAIT_S)
@@ -44,6 +46,8 @@ def connected(cluster: str, workers: int) -> Iterator[Workers]:
             raise ClusterError(f"reprocess: {cluster}: no scheduler answers: {error}") from None
         with client:
             _require_workers(client, cluster)
+            if cluster == LOCAL:  # Ctrl-C goes to all processes of a terminal: here alone it means something
+                client.register_plugin(_deaf_to_interrupts())
             yield Workers(client)
 
 
@@ -70,9 +74,10 @@ class Workers:
         for future in as_completed(futures):
             try:
                 yield futures[future], future.result()
-            except FutureCancelledError as error:
+            except FutureCancelledError:
                 raise ClusterError(
-                    f"reprocess: the cluster is gone: {error}; run it again, what is done is kept"
+                    "reprocess: the cluster is gone: its scheduler does not answer any more; run it again, what is "
+                    "done is kept"
                 ) from None
             except Exception as error:
                 yield futures[future], error
@@ -88,11 +93,11 @@ def _made(cluster: str, workers: int) -> Iterator[Any]:
 
         made: Any = LocalCluster(
             n_workers=workers, threads_per_worker=1, processes=True, silence_logs=logging.CRITICAL,
-            scheduler_kwargs={"dashboard": False}, worker_dashboard_address=None,
+            scheduler_kwargs={"dashboard": False}, worker_dashboard_address=None, dashboard_address="127.0.0.1:0",
         )  # fmt: skip
     elif cluster == SLURM:
         try:
-            from dask_jobqueue import SLURMCluster
+            from dask_jobqueue.slurm import SLURMCluster
         except ImportError:
             raise ConfigError("reprocess: pip install dask-jobqueue for --cluster slurm") from None
         made = SLURMCluster()  # as ~/.config/dask/jobqueue.yaml says
@@ -118,3 +123,14 @@ def _require_workers(client: Client, cluster: str) -> None:
 def version() -> str:
     """Return the version of the program, where it runs."""
     return __version__
+
+
+def _deaf_to_interrupts() -> Any:
+    """What has a worker's process leave Ctrl-C to the program that began it, which ends its workers."""
+    from distributed import WorkerPlugin
+
+    class Deaf(WorkerPlugin):
+        def setup(self, worker: Any) -> None:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    return Deaf()

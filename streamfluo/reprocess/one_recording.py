@@ -23,9 +23,8 @@ from ..engine.engine import Engine
 from ..session.files import save_json
 from ..session.reader import open_session
 from ..sources.opening import open_source
+from .collections import LEDGER
 from .recordings import Recording
-
-LEDGER = "reprocess"  # the folder of what became of each recording, beside the sessions
 
 Became = Literal["done", "there", "failed"]
 

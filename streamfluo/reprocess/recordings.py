@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..core.errors import SourceError
+from .collections import LEDGER, Found, collected, is_uri, listed
 
 MAX_NAME = 120
 _UNSAFE = re.compile(r"[^\w.+=,@-]+")
-_OURS = {"reprocess"}  # what stands beside the sessions
+_OURS = {LEDGER}
 
 
 class Recording(NamedTuple):
@@ -23,21 +24,25 @@ class Recording(NamedTuple):
 
 
 def recordings(sources: Sequence[str]) -> list[Recording]:
-    """Return the recordings that files, sessions, patterns (`day1/*.tif`) and URIs name, each once, in their order.
+    """Return the recordings that files, sessions, collections, patterns (`day1/*.tif`), lists (`@list.txt`) and URIs
+    name, each once, in their order.
 
     Files are named by absolute paths, as workers may run elsewhere. Raises SourceError for a pattern that fits nothing,
-    and for two recordings whose sessions would have one name.
+    and for two recordings whose sessions would have one name. What a list names and is not there is a recording that
+    fails.
     """
     found: dict[str, str] = {}
-    uris = list(dict.fromkeys(uri for source in sources for uri in _expanded(source)))
-    for uri in uris:
-        name = name_of(uri)
+    names: dict[str, str] = {}
+    for source in sources:
+        for one in _expanded(source):
+            names.setdefault(one.uri, safe_name(one.name) if one.name else name_of(one.uri))
+    for uri, name in names.items():
         if name in _OURS or name.startswith("."):
             raise SourceError(f"reprocess: {uri}: no session can be called {name!r}; rename the recording")
         if (other := found.get(name.casefold())) is not None:  # some disks do not tell a from A
             raise SourceError(f"reprocess: {other} and {uri} would both be {name!r}; reprocess them apart")
         found[name.casefold()] = uri
-    return [Recording(name_of(uri), uri) for uri in uris]
+    return [Recording(name, uri) for uri, name in names.items()]
 
 
 def name_of(uri: str) -> str:
@@ -46,18 +51,31 @@ def name_of(uri: str) -> str:
     path = Path(location)
     stem = path.name.split(".")[0] if path.is_absolute() else location
     named = "_".join(filter(None, [stem or path.name, query]))
-    return _UNSAFE.sub("_", named).strip("_.")[:MAX_NAME] or "recording"
+    return safe_name(named)
 
 
-def _expanded(source: str) -> Iterator[str]:
-    location, mark, query = source.partition("?")
-    if re.match(r"[a-z][a-z0-9+]+:", location):  # a Windows drive has one letter
-        yield source
+def safe_name(name: str) -> str:
+    """Return a name without what folders may not be called."""
+    return _UNSAFE.sub("_", name).strip("_.")[:MAX_NAME] or "recording"
+
+
+def _expanded(source: str) -> Iterator[Found]:
+    if source.startswith("@") and not Path(source).exists():
+        for one in listed(Path(source[1:]).expanduser()):
+            try:
+                yield from _expanded(one)
+            except SourceError:  # thousands of others go on
+                yield Found(one)
         return
+    if is_uri(source):
+        yield Found(source)
+        return
+    location, _, query = source.partition("?")
     path = Path(location).expanduser()
     if path.exists():
-        yield f"{path.resolve()}{mark}{query}"
+        yield from collected(path, query)
         return
     if not (names := sorted(glob.glob(str(path), recursive=True))):
         raise SourceError(f"reprocess: {source}: no such recording, and a pattern that fits nothing")
-    yield from (f"{Path(name).resolve()}{mark}{query}" for name in names)
+    for name in names:
+        yield from collected(Path(name), query)

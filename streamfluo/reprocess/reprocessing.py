@@ -2,30 +2,36 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from ..core.errors import SessionError, SourceError, StreamfluoError
 from ..session.files import save_json
 from ..session.lock import take
 from .cluster import Workers, connected
-from .in_parts import Part, merged, parts_of, process_part
-from .one_recording import LEDGER, Outcome, Task, reprocess_one, there
+from .collections import LEDGER
+from .in_parts import PartTask, learn_first, merged, parts_of, process_part
+from .one_recording import Outcome, Task, reprocess_one, there
 from .recordings import Recording
 
 FOUND = "outcomes.json"
+PARTS = "-parts-"  # in the name of the hidden folder of a recording's parts, until they are one session
+Out = TypeVar("Out")
 Stated = tuple[str, str, tuple[str, ...]]
 
 
 class Cluster(NamedTuple):
-    """Where the work is done: the cluster's name, how many workers of it, into how many parts a recording is cut."""
+    """Where the work is done: the cluster's name, how many workers of it, into how many parts a recording is cut, and
+    of how many frames steps learn first that do not merge."""
 
     name: str = "local"
     workers: int = 1
     parts: int = 1
+    sample: int | None = None
 
 
 def reprocess(config: Stated, wanted: Sequence[Recording], out: Path, on: Cluster) -> Iterator[Outcome]:
@@ -33,21 +39,32 @@ def reprocess(config: Stated, wanted: Sequence[Recording], out: Path, on: Cluste
 
     config: its name, text and changes. Raises SessionError while another reprocessing has the folder.
     """
+    yield from reprocess_tasks([Task(config, recording, str(out.resolve())) for recording in wanted], out, on)
+
+
+def reprocess_tasks(tasks: Sequence[Task], out: Path, on: Cluster) -> Iterator[Outcome]:
+    """Yield what became of each task, as `reprocess` does; tasks of one recording may differ in their changes."""
     lock = take(out)
     try:
-        tasks = [Task(config, recording, str(out.resolve())) for recording in wanted]
+        for left in out.glob(f".*{PARTS}*"):  # by a program that was ended: nobody else has the folder
+            shutil.rmtree(left, ignore_errors=True)
         outcomes: dict[str, Outcome] = {}
-        with connected(on.name, on.workers) as workers:
-            for outcome in _in_parts(workers, tasks, on.parts) if on.parts > 1 else _side_by_side(workers, tasks):
-                outcomes[outcome.name] = outcome
-                yield outcome
         try:
-            told = [outcomes[one.name]._asdict() for one in wanted if one.name in outcomes]
-            save_json(out / LEDGER / FOUND, told)
-        except OSError as error:
-            raise SessionError(f"{out}: cannot write what became of the recordings: {error.strerror}") from None
+            with connected(on.name, on.workers) as workers:
+                for outcome in _in_parts(workers, tasks, on) if on.parts > 1 else _side_by_side(workers, tasks):
+                    outcomes[outcome.name] = outcome
+                    yield outcome
+        finally:  # also of those that ended before Ctrl-C, or before the cluster went away
+            _tell(out, [outcomes[t.recording.name] for t in tasks if t.recording.name in outcomes])
     finally:
         lock.release()
+
+
+def _tell(out: Path, outcomes: Sequence[Outcome]) -> None:
+    try:
+        save_json(out / LEDGER / FOUND, [outcome._asdict() for outcome in outcomes])
+    except OSError as error:
+        raise SessionError(f"{out}: cannot write what became of the recordings: {error.strerror}") from None
 
 
 def _side_by_side(workers: Workers, tasks: Sequence[Task]) -> Iterator[Outcome]:
@@ -55,24 +72,32 @@ def _side_by_side(workers: Workers, tasks: Sequence[Task]) -> Iterator[Outcome]:
         yield Outcome(*tasks[n].recording, "failed", _spelled(found)) if isinstance(found, Exception) else found
 
 
-def _in_parts(workers: Workers, tasks: Sequence[Task], count: int) -> Iterator[Outcome]:
+def _in_parts(workers: Workers, tasks: Sequence[Task], on: Cluster) -> Iterator[Outcome]:
     """One recording after the other, each over all workers."""
     for task in tasks:
         began = time.monotonic()
-        with tempfile.TemporaryDirectory(prefix=f".{task.recording.name}-", dir=task.out) as folder:
+        with tempfile.TemporaryDirectory(prefix=f".{task.recording.name}{PARTS}", dir=task.out) as folder:
             try:
-                parts = parts_of(task, count, folder)
-                found = dict(workers.each_done(process_part, parts, [f"{task.recording.name}-part"] * len(parts)))
-                outcome = merged([(part, _whole(found[n])) for n, part in enumerate(parts)]) if parts else there(task)
+                outcome = (
+                    _of_parts(workers, parts) if (parts := parts_of(task, on.parts, folder, on.sample)) else there(task)
+                )
             except (StreamfluoError, OSError) as error:
                 outcome = Outcome(*task.recording, "failed", str(error))
         yield outcome._replace(seconds=time.monotonic() - began)
 
 
-def _whole(part: Part | Exception) -> Part:
-    if isinstance(part, Exception):
-        raise SourceError(_spelled(part))
-    return part
+def _of_parts(workers: Workers, parts: Sequence[PartTask]) -> Outcome:
+    name, learned = parts[0].task.recording.name, None
+    if parts[0].division.way == "sampled":
+        learned = _whole(next(workers.each_done(learn_first, parts[:1], [f"{name}-sample"]))[1])
+    found = dict(workers.each_done(process_part, parts, [f"{name}-part"] * len(parts)))
+    return merged([(part, _whole(found[n])) for n, part in enumerate(parts)], learned)
+
+
+def _whole(found: Out | Exception) -> Out:
+    if isinstance(found, Exception):
+        raise SourceError(_spelled(found))
+    return found
 
 
 def _spelled(error: Exception) -> str:

@@ -15,7 +15,8 @@ def write_caiman(path: Path, cells: Components, rate_hz: float | None) -> Path:
     """Write A, C, S, YrA, F_dff and what was accepted of all components, and return the file.
 
     A (pixels, K) is sparse, in columns; its pixels are numbered along y first. C is the denoised activity in noise σ,
-    C + YrA the demixed one. Raises ImportError without h5py, OSError.
+    C + YrA the demixed one; with a structural channel `structural` (K,) says which lie on its cells. Raises ImportError
+    without h5py, OSError.
     """
     import h5py
 
@@ -34,6 +35,8 @@ def write_caiman(path: Path, cells: Components, rate_hz: float | None) -> Path:
             "b": np.zeros((footprints.shape[0], 0)), "f": np.zeros((0, len(cells.frame))),
             "Cn": np.nan_to_num(cells.background), "id": cells.ids,
         }  # fmt: skip
+        if np.isfinite(cells.structural_chance).any():
+            arrays |= {"structural": cells.structural, "structural_chance": cells.structural_chance}
         for name, array in arrays.items():
             estimates[name] = array
         file["dims"] = np.array(cells.shape)

@@ -80,6 +80,12 @@ def _export(stacks: StackWriter, out: Path, progress: Callable[[int], None], pix
     if to != "csv":
         export_frames = export_frames_of_planes if several else _export_frames
         written += export_frames(session, stacks, out, progress, spec)
+    return written + export_beside(session, to, out, pixel_um)
+
+
+def export_beside(session: Session, to: str, out: Path, pixel_um: float | None = None) -> list[Path]:
+    """Write what an export has beside the frames: values, tables, snapshots, lists; return the files."""
+    written, several = list[Path](), len(session.planes) > 1
     if session.damaged:
         damages = [(d.file.name, d.start, *(d.frames or ("", "")), d.reason) for d in session.damaged]
         written.append(write_csv(out / "damaged.csv", ("file", "byte", "first frame", "frames", "reason"), damages))

@@ -71,6 +71,7 @@ class JournalWriter:
             *_, size, _ = self._places.pop()
             self.reached = {name: self._places.reached(n) for n, name in enumerate(self._planes)}
         self._file = RecordFile(self._path(self._number), size, True, self._calls, "journal")
+        self._crcs: dict[str, int | None] = dict.fromkeys(path.name for path in segment_paths(folder))
         self._synced_at, self._unsynced = time.monotonic(), 0
 
     def append(self, block: Block) -> None:
@@ -88,6 +89,7 @@ class JournalWriter:
         if self._file.size >= SEGMENT_BYTES:
             following = RecordFile(self._path(self._number + 1), calls=self._calls, name="journal")
             self._file.close()
+            self._crcs[self._file.path.name] = self._file.crc32
             self._file, self._number = following, self._number + 1
 
     def plane(self, block: Block) -> str:
@@ -100,6 +102,11 @@ class JournalWriter:
     def close(self) -> None:
         """Sync and close; frames can still be read back."""
         self._file.close()
+
+    @property
+    def crcs(self) -> dict[str, int | None]:
+        """The crc32 of each file by its name, None of one that was there before."""
+        return {**self._crcs, self._file.path.name: self._file.crc32}
 
     def release(self) -> None:
         """Close the file that was read back last; frames can still be read."""

@@ -9,9 +9,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from zlib_ng import zlib_ng
+
 from ..core.errors import WireError
 from ..core.header import Buffer
-from ..core.records import ALIGN, MAGIC_STEM, Data, Record, announced_at, record_at, record_payload
+from ..core.records import ALIGN, CRC_BYTES, MAGIC_STEM, Data, Record, announced_at, record_at, record_payload
 from .disk_calls import DiskCalls
 from .files import sync_folder
 
@@ -36,7 +38,8 @@ class RecordFile:
     """One append-only file of records, `size` bytes of which are kept; a failed write is cut back to whole records.
 
     With `aside` what stands behind them is put into a file of its own first: FILE.torn-SIZE. `calls` watches what is
-    asked of the disk, as `name write` and `name fsync`.
+    asked of the disk, as `name write` and `name fsync`. `crc32` is that of the records' own crc32s, None where some
+    records were there before: that of all bytes would be the same whatever they hold, as each record ends in its own.
     """
 
     def __init__(
@@ -44,7 +47,7 @@ class RecordFile:
     ) -> None:
         self.path = path
         self._calls, self._write_call, self._sync_call = calls or DiskCalls(), f"{name} write", f"{name} fsync"
-        self.size = size
+        self.size, self.crc32 = size, None if size else 0
         new = not path.exists()
         path.touch()
         self._file = path.open("r+b", buffering=0)
@@ -63,6 +66,8 @@ class RecordFile:
             self._cut_back()
             raise
         self.size += written
+        if self.crc32 is not None:
+            self.crc32 = zlib_ng.crc32(memoryview(record[-1])[:CRC_BYTES], self.crc32)
 
     def sync(self) -> None:
         """Wait until the disk has it."""

@@ -9,6 +9,7 @@ from ..core.block import Block
 from ..core.errors import FrameError, SessionError, SourceError
 from ..core.plane import ONE_PLANE, plane_in, select_planes
 from ..core.source import MAX_BLOCK_FRAMES, Gap, Series, Source
+from ..sources.opening import open_source, stays
 from ..sources.planes import parse_roi
 from ..sources.selection import parse_frames
 from .events import changes_in
@@ -26,9 +27,9 @@ class SessionSource(Source):
     path: Path
 
     @classmethod
-    def open(cls, path: Path, selection: Mapping[str, str]) -> SessionSource:
-        """Return the source that reads the session at `path`."""
-        return cls(path, selection)
+    def open(cls, path: Path, selection: Mapping[str, str]) -> Source:
+        """Return the source that reads the session at `path`; of one without raw frames the source it refers to."""
+        return cls(path, selection) if (path / "journal").is_dir() else _referred(path, selection)
 
     def __init__(self, path: Path, selection: Mapping[str, str]) -> None:
         self.path = path
@@ -87,3 +88,41 @@ def _selected(text: str | None, names: Sequence[str], path: Path) -> tuple[str, 
     except FrameError as error:
         raise SourceError(f"{path}: planes={text}: {error}") from None
     return found
+
+
+def _referred(path: Path, selection: Mapping[str, str]) -> Source:
+    """The source that a session without raw frames was made of, where it is there and the same still.
+
+    Raises SourceError where it is not: it was moved, or has changed since.
+    """
+    try:
+        session = open_session(path)
+        reference, uid, events = session.facts.get("reference"), session.series["uid"], session.events
+    except SessionError as error:
+        raise SourceError(str(error)) from None
+    if not isinstance(reference, str) or not stays(reference):
+        raise SourceError(f"{path}: holds no raw frames, and names no file that has them")
+    if reference == str(path) or _is_session_without_frames(reference):
+        raise SourceError(f"{path}: holds no raw frames, nor does {reference}, of which it was made")
+    if not _is_there(reference):
+        raise SourceError(f"{path}: holds no raw frames; they were in {reference}, which is not there: moved since?")
+    source = open_source(reference)
+    if source.series.uid != uid:
+        source.close()
+        raise SourceError(f"{path}: holds no raw frames; they were in {reference}, which has changed since")
+    if selection:
+        source.close()
+        query = "&".join(f"{key}={value}" for key, value in selection.items())
+        source = open_source(f"{reference}{'&' if '?' in reference else '?'}{query}")
+    source.changes = changes_in(events)
+    return source
+
+
+def _is_session_without_frames(reference: str) -> bool:
+    folder = Path(reference.partition("?")[0])
+    return (folder / "session.json").exists() and not (folder / "journal").is_dir()
+
+
+def _is_there(reference: str) -> bool:
+    location = reference.partition("?")[0]
+    return not Path(location).is_absolute() or Path(location).exists()

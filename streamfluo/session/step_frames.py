@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from zlib_ng import zlib_ng
 
 from ..core.block import Block
 from ..core.errors import SessionError
@@ -55,7 +56,8 @@ def step_frames_path(place: Path, step: str) -> Path:
 class StepFramesWriter:
     """Writes frames by index; belongs to one thread. Frames before index `kept` are there from a run before.
 
-    What waits is written every second, or with the chunk. `calls` watches what is asked of the disk. Raises OSError.
+    What waits is written every second, or with the chunk. `calls` watches what is asked of the disk. `crcs` has the
+    crc32 of each chunk that was written here. Raises OSError.
     """
 
     def __init__(self, path: Path, spec: Spec, kept: int, calls: DiskCalls) -> None:
@@ -67,6 +69,7 @@ class StepFramesWriter:
         self._stop = self._told = 0  # one past the last frame, and as the metadata have it
         self._told_at = time.monotonic()
         self._unsynced: set[Path] = set()
+        self.crcs: dict[Path, int] = {}
         if kept and (path / ARRAY / META).exists():
             self._go_on(kept)
         else:
@@ -108,6 +111,7 @@ class StepFramesWriter:
             aside.unlink(missing_ok=True)
             raise
         self._waits = False
+        self.crcs[path] = zlib_ng.crc32(self._buffer.data)
         self._unsynced.add(path)
 
     def sync(self) -> None:

@@ -14,6 +14,7 @@ events.jsonl      gaps, muted steps, the end
 inputs/NAME.sfv   samples of other streams; of `frames` when they arrived
 actions.jsonl     what became of each decision of a trigger, where there are actions
 health.json       counters
+manifest.json     which files there are, and a checksum of each (manifest.py)
 .lock             held while a run writes
 """
 
@@ -52,6 +53,7 @@ from .inputs import InputWriter
 from .journal import JournalWriter
 from .journal_frames import MAX_INDEX
 from .lock import take
+from .manifest import MANIFEST, NAMED_IN_FACTS, write_manifest
 from .places import snapshot_path, step_place
 from .reader import ACTIONS, FACTS_COPY, open_session
 from .schema import FORMAT, sealed
@@ -111,6 +113,7 @@ class SessionWriter:
                 camera.save(folder / "camera.npz")
             self._facts = _facts(source, run)
             self._write_facts("running")  # from here on it is a session, and a run that is killed can be resumed
+            (folder / MANIFEST).unlink(missing_ok=True)  # of a run that this one goes on with
             self._planes = source.spec.plane_names
             (folder / "config.toml").write_bytes(run.config_text.encode())
             self.journal: JournalWriter | None = None
@@ -212,6 +215,7 @@ class SessionWriter:
         failed = [error for part in parts if (error := _attempt(part)) is not None]
         if failed and not state.startswith("failed"):
             state = f"failed: {failed[0].strerror or failed[0]}"
+        failed += [error for error in (_attempt(self._write_manifest),) if error is not None]
         # The lock goes last: a session that says it runs and is not locked was interrupted.
         ends = (partial(self._write_facts, state), self._lock.release)
         failed += [error for part in ends if (error := _attempt(part)) is not None]
@@ -227,6 +231,12 @@ class SessionWriter:
         if snapshots:
             folder, name = step_place(self.folder, self._planes, step)
             save_arrays(folder / "snapshots" / f"{name}.npz", snapshots)
+
+    def _write_manifest(self) -> None:
+        journal = self.journal.crcs if self.journal is not None else {}
+        chunks = {path: crc for frames in self.step_frames.values() for path, crc in frames.crcs.items()}
+        with self.calls.timed("manifest"):
+            self._facts[NAMED_IN_FACTS] = write_manifest(self.folder, journal, chunks)
 
     def _write_facts(self, state: str) -> None:
         facts = sealed({**self._facts, "state": state, "written": now()})
@@ -318,10 +328,15 @@ def _facts(source: Source, run: RunFacts) -> dict[str, Any]:
         "config": run.config_name,
         "config_crc32": zlib_ng.crc32(run.config_text.encode()),
         "host": {"name": platform.node(), "system": platform.platform(), "cpus": os.cpu_count()},
-        "versions": {"python": sys.version.split()[0], "streamfluo": __version__, **_versions()},
+        "versions": versions_here(),
         "started": now(),
         **run.told,
     }
+
+
+def versions_here() -> dict[str, str]:
+    """Return the versions of Python, this program and the libraries that decide about numbers."""
+    return {"python": sys.version.split()[0], "streamfluo": __version__, **_versions()}
 
 
 @cache

@@ -76,6 +76,11 @@ def file_reader(path: Path) -> Any:
     return None if entry is None else entry.load()
 
 
+def reads_folder(path: Path) -> bool:
+    """Return whether a folder is a recording: a session, a Zarr array or image, a series of TIFF files, …"""
+    return _folder_reader(path) is not None
+
+
 @cache
 def _readers(kind: str) -> dict[str, EntryPoint]:
     return {entry.name: entry for entry in entry_points(group=f"streamfluo.{kind}")}

@@ -188,12 +188,20 @@ class PlaneSource(Source):
         began = path.stat().st_mtime_ns if stack.t0_ns is None else stack.t0_ns
         query = "&".join(f"{key}={value}" for key, value in selection.items())
         self.series = Series(
-            uid=content_uid(path, selection),
-            source=path.name + (f"?{query}" if query else ""),
+            uid=self._uid(selection),
+            source=self._source_name() + (f"?{query}" if query else ""),
             t0_ns=began + first_ns,
             frames=self._numbers.size,
             user={**stack.user, **self._missing()},
         )
+
+    def _uid(self, selection: Mapping[str, str]) -> str:
+        """What tells this series from another."""
+        return content_uid(self.path, selection)
+
+    def _source_name(self) -> str:
+        """What a series of this is called."""
+        return self.path.name
 
     def _missing(self) -> dict[str, str]:
         """How many images are missing, and the first of them, in words; nothing where all are there."""

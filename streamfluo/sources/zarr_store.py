@@ -68,9 +68,13 @@ class ZarrSource(PlaneSource):
         held = dict(zip(names, node.shape[:-2], strict=True))
         check_planes(path, math.prod(held.values()))
         check_declared(path, "a frame", math.prod(node.shape[-2:]) * np.dtype(node.dtype).itemsize)
-        self._present = present_chunks(path, node)
+        self._present = self._present_chunks(node)
         there = written_images(path, node, self._present, names.index("time") if "time" in names else 0)
         return Stack(held, node.shape[-2:], np.dtype(node.dtype).newbyteorder("=").name, there=there, **facts)
+
+    def _present_chunks(self, array: Any) -> np.ndarray:
+        """Which chunks, or shards, of an array are there, along its axes."""
+        return present_chunks(self.path, array)
 
     def _planes(self, numbers: np.ndarray, window: Window) -> np.ndarray:
         return self._images([numbers], window)[0]
@@ -107,7 +111,7 @@ def _array_of(group: Any, zarr: Any, path: Path, name: str | None) -> tuple[Any,
     images = attributes.get("ome", attributes).get("multiscales", [])
     if name is None and images and images[0].get("datasets"):
         name = str(images[0]["datasets"][0].get("path", ""))
-    arrays = {key: item for key, item in group.arrays()}
+    arrays = _arrays_in(group) if name is None else {}
     if name is None and len(arrays) == 1:
         name = next(iter(arrays))
     try:
@@ -115,10 +119,19 @@ def _array_of(group: Any, zarr: Any, path: Path, name: str | None) -> tuple[Any,
     except KeyError:
         array = None
     if not isinstance(array, zarr.Array):
+        arrays = arrays or _arrays_in(group)
         listed = ", ".join(f"{key} {item.shape}" for key, item in arrays.items()) or "none"
         what = f"no array {name!r}{did_you_mean(name, arrays)}" if name else f"several arrays or none: {listed}"
         raise SourceError(f"{path}: {what}; name one: {path.name}?dataset=NAME")
     return array, images[0] if images else {}
+
+
+def _arrays_in(group: Any) -> dict[str, Any]:
+    """The arrays of a group by name; none where the store cannot list them, as a web server may not."""
+    try:
+        return dict(group.arrays())
+    except (NotImplementedError, OSError):
+        return {}
 
 
 def _ome_channels(attributes: Mapping[str, Any]) -> dict[str, Any]:

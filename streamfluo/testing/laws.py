@@ -14,6 +14,7 @@ import numpy as np
 
 from ..core.block import Block
 from ..core.errors import ConfigError, FrameError, StateError
+from ..core.freezable import Freezable
 from ..core.operator import Mergeable, Operator, Output, SnapshotOperator
 from ..core.state import check_state
 from ..core.step_values import Gate
@@ -183,6 +184,31 @@ def merging_is_associative(subject: Subject) -> None:
     e.merge(f)
     d.merge(e)
     same(copied(a.read()), copied(d.read()), "merging from the left and from the right differ", TOLERANCE)
+
+
+@law
+def frozen_takes_any_part(subject: Subject) -> None:
+    """What has learned and is frozen takes frames of any index, in whatever blocks, to the bit; no id is new."""
+    operator = subject.make()
+    if not isinstance(operator, Freezable):
+        return
+    subject.feed(operator, subject.blocks())
+    learned, found = operator.state(), []
+    for sizes in ((32,), (1, 7, 30)):
+        part = subject.make()
+        assert isinstance(part, Freezable)
+        part.restore(learned)
+        try:
+            part.freeze()
+        except ConfigError:  # the movie taught it too little
+            return
+        outputs = subject.feed(part, subject.blocks(sizes, stop=32))
+        part.begin_part()
+        outputs += subject.feed(part, subject.blocks(sizes, start=32))
+        ids = {tuple(arrays["ids"].tolist()) for arrays in outputs if "ids" in arrays}
+        assert len(ids) < 2, f"frozen, it gives values of other ids as frames go by: {sorted(ids)}"
+        found.append(subject.results(part, outputs))
+    same(found[1], found[0], "frozen, blocks of other sizes differ")
 
 
 @law

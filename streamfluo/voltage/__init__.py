@@ -4,7 +4,8 @@ It may import core and pixels.
 
 voltage      the operator `voltage`; params: its parameters
 contexts     the features of a cell and of what surrounds it
-passes       weights, matched filter and threshold, learned anew in passes
+passes       weights and matched filter, learned anew in passes
+thresholds   spikes and noise told apart in the heights of peaks
 proposals    cells proposed from summary images
 """
 

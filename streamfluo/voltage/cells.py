@@ -11,19 +11,12 @@ from ..core.state import State, require_array, require_finite
 from .contexts import Context, context_of
 from .kernels.follow import AFTER, BEFORE, BINS, IMAGES, KEPT, RESPONSE, RING, TAPS, WINDOW, Filters, Running, Where
 from .params import VoltageParams
-from .passes import (
-    EMPTY,
-    matched_filter,
-    mean_waveform,
-    noise_tail,
-    opposed,
-    spatial_weights,
-    threshold_of,
-    untruncated,
-)
+from .passes import matched_filter, mean_waveform, spatial_weights
+from .thresholds import EMPTY, ENOUGH, GONE, opposed, threshold_of
 
 START_S = 1.0  # of frames before the first pass
 FEW = 4  # spikes that a waveform is not learned from
+YOUNG = 12  # passes in which the filter still changes
 OFTEN, SELDOM = 16, 16  # passes in which, and every so many in which, all usual waveforms are tried again
 PEAKS_KEPT, SPIKES_KEPT = 0.987, 0.995  # from pass to pass: 20 s, 50 s at 1000 fps
 WAVE = BEFORE + 1 + AFTER
@@ -31,7 +24,8 @@ WAVE = BEFORE + 1 + AFTER
 
 class Learned(NamedTuple):
     """What passes know of K cells, each (K,): how many passes there were, int64; SNR after the filter, expected F1,
-    share of false and of missed spikes, F0 [ADU], 1 where the polarity is the other one; 0 where not known."""
+    share of false and of missed spikes, F0 [ADU], 1 where the polarity is the other one, evidence of spikes; 0 where
+    not known."""
 
     passes: np.ndarray
     snr: np.ndarray
@@ -40,6 +34,7 @@ class Learned(NamedTuple):
     missed: np.ndarray
     f0: np.ndarray
     opposed: np.ndarray
+    evidence: np.ndarray
 
 
 class Cells:
@@ -66,11 +61,12 @@ class Cells:
         )
         self.running = Running(
             z((count, features)), z((count, features)), z((count, IMAGES, features)), z((count, features, features)),
-            z((count, 2)), z((count, RING)), z((count, RING)), z((count, RING)), z((count, 3)), z((count, TAPS)),
-            z((count, features)), z((count, KEPT, WINDOW)), z((count, 2)), z((count, 2, BINS)), z(count), z(count),
+            z((count, 2)), z((count, RING)), z((count, RING)), z((count, RING)), z((count, 3)), z(count),
+            z((count, TAPS)), z((count, features)), z((count, KEPT, WINDOW)), z((count, 2)), z((count, RING)), z(count),
+            z((count, 2)), z((count, 2, BINS)), z(count), z(count),
             z((count, 2), np.int64),
         )  # fmt: skip
-        self.learned = Learned(z(count, np.int64), *z((6, count)))
+        self.learned = Learned(z(count, np.int64), *z((7, count)))
         for k in range(count):
             own = self.where.own[k]
             share = self._sizes(k)[:own] / self._sizes(k)[:own].sum()
@@ -108,6 +104,7 @@ class Cells:
         running.spike_image[k] *= SPIKES_KEPT
         running.counts[k, 0] *= SPIKES_KEPT
         running.peaks[k] *= PEAKS_KEPT
+        running.looked[k] *= PEAKS_KEPT
 
     def _learn_f0(self, k: int, sizes: np.ndarray) -> None:
         """Light of the cell at rest above what surrounds it; 0 where that is not above its unevenness."""
@@ -121,29 +118,38 @@ class Cells:
     def _learn_spikes(self, k: int) -> None:
         running, learned, filters = self.running, self.learned, self.filters
         noise = running.autocovariance[k] / max(running.weight[k, 1], 1e-9)
-        passes, detected = learned.passes[k], int(running.counts[k, 1])
-        begin = [filters.waveform[k]] if detected > FEW else []
+        passes, taught = learned.passes[k], int(running.counts[k, 1])
+        begin = [filters.waveform[k]] if filters.waveform[k].any() else []
         if passes < OFTEN or passes % SELDOM == 0 or not begin:
             begin += self._usual
-        wave = mean_waveform(running.windows[k, : min(detected, KEPT)], noise, begin)
-        matched, response = matched_filter(noise, wave)
-        filters.matched[k] = matched
-        known = detected > FEW
-        trusted = min(max(learned.snr[k] - 4, 0.0), 1.0)
-        # given back after a false spike, what follows below 0 would be detected next: only where hardly any is false
-        filters.response[k] = np.where(response < 0, trusted * response, response) if known else 0
-        filters.waveform[k] = wave if known else 0
-        if learned.passes[k] == 2:
-            running.peaks[k] = 0
+        windows = running.windows[k, : min(taught, KEPT)]
+        wave = mean_waveform(windows, noise, begin)
+        filters.matched[k], response = matched_filter(noise, wave)
+        if passes == 2:
+            running.peaks[k], running.looked[k] = 0, 0
             return
         up, down = running.peaks[k]
-        level = filters.threshold[k] if np.isfinite(filters.threshold[k]) else EMPTY
-        snr = untruncated(up, noise_tail(down), level) if known else 0.0
-        found = threshold_of(up, down, snr)
+        down = down * running.looked[k, 0] / max(running.looked[k, 1], 1)
+        found = threshold_of(up, down)
+        lasting, learned.evidence[k] = min(found.evidence, learned.evidence[k]), found.evidence
         learned.opposed[k] = opposed(up, down)
-        learned.snr[k] = snr
-        learned.f1[k], learned.false[k], learned.missed[k] = found.f1, found.false, found.missed
         filters.threshold[k] = np.inf if learned.opposed[k] else found.level
+        if known := found.evidence > GONE if learned.snr[k] > 0 else lasting > ENOUGH:
+            learned.snr[k], learned.f1[k] = found.snr, found.f1
+            learned.false[k], learned.missed[k] = found.false, found.missed
+        else:
+            for one in (learned.snr, learned.f1, learned.false, learned.missed):
+                one[k] = 0
+            filters.threshold[k] = max(EMPTY, filters.threshold[k])
+        # those that taught are the larger ones: the height is that of all
+        size = found.snr / response[0] if known and response[0] > 0 else 0.0
+        filters.waveform[k] = wave * size
+        # given back after a false spike, what follows below 0 would be detected next: only where hardly any is false
+        trusted = min(max(found.snr - 4, 0.0), 1.0)
+        filters.response[k] = size * np.where(response < 0, trusted * response, response)
+        if passes < YOUNG:  # peaks of filters that knew less
+            running.peaks[k] *= 0.85
+            running.looked[k] *= 0.85
 
     def going_on(self, old: Cells) -> Cells:
         """Take over from other cells what those with the same pixels in the same place carry; returns itself."""

@@ -1,34 +1,15 @@
-"""What a pass learns of one cell: spatial weights, matched filter, threshold."""
+"""What a pass learns of one cell: spatial weights, mean spike, matched filter."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
 from scipy.linalg import cho_factor, cho_solve, solve_toeplitz, toeplitz
-from scipy.special import ndtr
 
-from .kernels.follow import AFTER, BEFORE, BINS, JITTER, PER_SIGMA, RESPONSE, TAPS
+from .kernels.follow import AFTER, BEFORE, JITTER, RESPONSE, TAPS
 
 PRIOR_SPIKES, PRIOR_AROUND = 60.0, 200.0  # that the mask counts for, in the cell and around it
 RISE, ROUNDS = 5, 6  # frames before the peak that a waveform is learned from, and rounds of it at a new start
 LOADING = 0.02  # of the mean variance, added to each: footprints are known to a few per cent only
-EDGES = np.arange(BINS) / PER_SIGMA  # lower edge of each bin [noise σ]
-LOWEST = 2.5  # thresholds below are not considered [noise σ]
-WORTH = 0.45  # expected F1 below which spikes are detected as where there are none: most would be noise
-SURE = 4.0  # σ of their number by which peaks must exceed the noise
-CLEAR = 3.5  # peaks beyond hardly are noise [noise σ]
-EMPTY = 4.5  # threshold where nothing stands out of the noise [noise σ]
-ENOUGH = 8.0  # spikes that must stand out before a threshold follows them
-
-
-class Threshold(NamedTuple):
-    """Threshold [noise σ]; expected F1, share of false spikes and of missed ones, 0 where not known."""
-
-    level: float
-    f1: float
-    false: float
-    missed: float
 
 
 def usual_waveforms(frames_per_ms: float) -> list[np.ndarray]:
@@ -121,72 +102,3 @@ def mean_waveform(windows: np.ndarray, autocovariance: np.ndarray, begin: list[n
     whole[: BEFORE - 2] = 0
     moved = int(np.argmax(whole)) - BEFORE
     return whole if abs(moved) > JITTER else np.roll(whole, -moved)
-
-
-def threshold_of(upward: np.ndarray, downward: np.ndarray, snr: float) -> Threshold:
-    """Return the threshold of the largest expected F1, from histograms of upward and downward peaks (BINS,).
-
-    Downward peaks are the noise's own distribution; beyond its last peaks it goes on as a Gaussian: N(x) of them reach
-    x. Spikes reach x with the chance Φ(snr − x), as their scores scatter by one σ around `snr`; how many there are
-    follows from what exceeds the noise where most of them do. Of S spikes, with T(x) = S Φ(snr − x), F1(x) =
-    2 T / (T + N + S). Where `snr` is not known yet (0) it is as high as peaks exceed the noise
-    clearly; where too little does, or F1 would be too low, the threshold is
-    EMPTY, or higher where noise reaches that.
-    """
-    found, noise = upward[::-1].cumsum()[::-1], noise_tail(downward)
-    over = found - noise
-    clear = over > np.maximum(ENOUGH, SURE * np.sqrt(noise + 1))
-    quiet = Threshold(max(EMPTY, float(EDGES[np.argmax(noise < 0.5)])), 0.0, 0.0, 0.0)
-    if not clear[EDGES >= LOWEST].any():
-        return quiet
-    snr = snr or float(EDGES[np.flatnonzero(clear)[-1]])  # as high as spikes are seen
-    reach = ndtr(snr - EDGES)
-    sure = min(max(LOWEST + 0.5, snr - 1), EMPTY)  # most spikes reach it and little noise
-    at = int(sure * PER_SIGMA)
-    spikes = max(float(over[at]) / reach[at], 0.0)
-    hits = spikes * reach
-    f1 = np.where(EDGES >= LOWEST, 2 * hits / np.maximum(hits + noise + spikes, 1e-9), 0)
-    best = int(f1.argmax())
-    if f1[best] < WORTH:
-        return quiet._replace(f1=float(f1[best]))
-    false = noise[best] / max(found[best], 1)
-    return Threshold(float(EDGES[best]), float(f1[best]), float(min(false, 1)), float(1 - reach[best]))
-
-
-def opposed(upward: np.ndarray, downward: np.ndarray) -> bool:
-    """Return whether downward peaks beyond 3.5 σ outnumber the upward ones fourfold and by 4 σ of their number."""
-    up, down = (float(peaks[EDGES >= CLEAR].sum()) for peaks in (upward, downward))
-    return down > 4 * up and down - up > 4 * np.sqrt(down + up)
-
-
-def untruncated(upward: np.ndarray, noise: np.ndarray, level: float) -> float:
-    """Return the mean score of all spikes, from the histogram of those that reach `level`: detected ones alone are the
-    larger ones. `noise` (BINS,) is how many of the noise's peaks reach each edge.
-
-    A normal distribution of σ 1 cut off at `level` has mean m = d + φ(level − d) / Φ(d − level), solved for d; 0 where
-    too few are detected.
-    """
-    at = round(level * PER_SIGMA)
-    over = upward[at:] - (noise[at:] - np.append(noise[at + 1 :], 0))
-    if over.sum() < ENOUGH:
-        return 0.0
-    mean = float((over * (EDGES[at:] + 0.5 / PER_SIGMA)).sum() / over.sum())
-    tried = np.arange(level - 1, level + 20, 0.05)
-    gap = tried - level
-    means = tried + np.exp(-(gap**2) / 2) / np.sqrt(2 * np.pi) / ndtr(gap)
-    return float(tried[np.argmin(np.abs(means - mean))])
-
-
-def noise_tail(peaks: np.ndarray) -> np.ndarray:
-    """Return how many of the noise's peaks reach each edge (BINS,), beyond the last 20 by a Gaussian's tail."""
-    count = peaks[::-1].cumsum()[::-1].astype(float)
-    total = count[0]
-    if total < 100:
-        return count
-    last = int(np.flatnonzero(count >= max(20.0, 0.01 * total))[-1])
-    early = int(np.flatnonzero(count >= 0.15 * total)[-1])
-    if last <= early or count[last] >= count[early]:
-        return count
-    slope = np.log(count[early] / count[last]) / (EDGES[last] ** 2 - EDGES[early] ** 2)
-    tail = count[last] * np.exp(-slope * (EDGES**2 - EDGES[last] ** 2))
-    return np.where(np.arange(BINS) <= last, count, tail)

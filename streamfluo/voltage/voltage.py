@@ -26,12 +26,13 @@ from .kernels.follow import LATENCY, TAPS, Followed, FrameValues, Rates, follow
 from .params import VoltageParams
 from .passes import usual_waveforms
 from .proposals import Proposals
+from .thresholds import DOUBTFUL, GONE
 
 SLOWEST_S = 0.006  # a spike of 2 to 3 ms is a third of a frame then, and no filter finds it
 BASELINE_S = 0.8  # time constant of features' baselines, and of what these lag behind
 PASS_FRAMES, SLOTS = 256, 64  # each cell has a pass every so many frames, the cells one after the other
 MEAN_EVERY = 16  # of the mean picture: one frame in so many
-QUALITY = ("snr", "threshold", "f1", "false", "missed", "spikes", "f0", "opposed")
+QUALITY = ("snr", "threshold", "f1", "false", "missed", "spikes", "f0", "opposed", "evidence")
 
 
 @register("voltage")
@@ -40,8 +41,9 @@ class Voltage(Operator):
 
     A cell and what surrounds it are cut into some forty features. Passes every 256 frames learn, of frames before: the
     spatial weights of least variance that keep a spike's amplitude, which takes the background away; the whitened
-    matched filter of the mean spike in the trace's own noise; the threshold of the largest expected F1, the noise's
-    distribution taken from the downward peaks. A spike is detected 2 frames after its peak, none in the first 2 s.
+    matched filter of the mean spike in the trace's own noise; the threshold of the largest expected F1, noise being
+    what peaks downwards. A spike is detected 2 frames after its peak, none in the first 2 s and none of cells whose
+    peaks may all be noise.
     Spikes are NaN in frames that are not known, where frames come too slowly for them, and of cells whose downward
     peaks exceed the upward ones: the other polarity. Cost: 5 µs a cell and frame; state: 17 kB a cell.
 
@@ -50,7 +52,7 @@ class Voltage(Operator):
     """
 
     Params = VoltageParams
-    version = 2  # the state knows ids and decisions
+    version = 3  # the state knows the score's median and what is noise among its peaks
     presents = Presents(("mean", "frames"), ("dff", "subthreshold", "quality"), ticks={"dff": "spiked"})
     live = {"masks": [[[0, 0], [0, 5], [6, 5], [6, 0]], [[8, 9], [8, 15], [12, 12]], [[9, 1], [9, 4], [12, 3]]]}
     takes = TAKES
@@ -80,8 +82,9 @@ class Voltage(Operator):
             "snapshot",
             ("id", ", ".join(QUALITY)),
             "",
-            "spike over noise σ after the filter, threshold, expected F1, false and missed share, spikes learned from, "
-            "F0 [ADU], 1 where downward peaks exceed upward ones; rows in the order of the ids",
+            "spike over noise σ after the filter, threshold, expected F1, false and missed share, NaN where no spikes "
+            "stand out of the noise; peaks learned from, F0 [ADU], 1 where downward peaks exceed upward ones, evidence "
+            "[nat] of spikes: they are told above 10, undetermined from 4 on; rows in the order of the ids",
         ),
     )
 
@@ -268,11 +271,21 @@ class Voltage(Operator):
         shown = self._curation.shown
         if not len(shown):
             return "no cell was found in the first frames; give masks, draw some, or another radius_px"
-        opposed = self._curation.ids[shown][self._cells.learned.opposed[shown] > 0]
-        if len(opposed):
-            listed = ", ".join(map(str, opposed[:5])) + (", …" if len(opposed) > 5 else "")
-            return f"cell {listed}: downward peaks exceed upward ones, no spikes are given; is it the other polarity?"
+        learned = self._cells.learned
+        told = learned.snr > 0
+        for which, says in (
+            (learned.opposed > 0, "downward peaks exceed upward ones, no spikes are given; is it the other polarity?"),
+            (told & (learned.f1 < DOUBTFUL), "spikes are doubtful, they hardly stand out of the noise; see quality"),
+            (~told & (learned.evidence > GONE), "undetermined whether there are spikes; none are given"),
+        ):
+            if which[shown].any():
+                return f"cell {self._listed(which)}: {says}"
         return ""
+
+    def _listed(self, which: np.ndarray) -> str:
+        shown = self._curation.shown
+        ids = self._curation.ids[shown][which[shown]]
+        return ", ".join(map(str, ids[:5])) + (", …" if len(ids) > 5 else "")
 
     def read(self, names: Any = None, inputs: Values = NO_VALUES) -> dict[str, np.ndarray]:
         return {name: self._snapshot(name) for name in self.snapshot_names(names)}
@@ -291,9 +304,10 @@ class Voltage(Operator):
         if name == "waveforms":
             return cells.filters.waveform[shown].astype(np.float32)
         learned, running = cells.learned, cells.running
+        known = np.where(learned.snr > 0, 0.0, np.nan)
         columns = (
-            learned.snr, cells.filters.threshold, learned.f1, learned.false, learned.missed, running.counts[:, 0],
-            learned.f0, learned.opposed,
+            learned.snr + known, cells.filters.threshold, learned.f1 + known, learned.false + known,
+            learned.missed + known, running.counts[:, 0], learned.f0, learned.opposed, learned.evidence,
         )  # fmt: skip
         return np.stack(columns, 1)[shown].astype(np.float32)
 

@@ -175,6 +175,17 @@ def test_bleed_through_is_the_part_that_cells_have_in_common():
     assert (one > 0.5).tolist() == [True, False, False]
 
 
+@pytest.mark.parametrize("labelled", [0, 3, 60])
+def test_where_nobody_is_labelled_nobody_is_marked_and_few_labels_are_found(labelled):
+    rng = np.random.default_rng(labelled)
+    indicator = rng.lognormal(4, 0.5, 600)
+    light = 0.3 * indicator * (1 + 0.3 * rng.normal(size=600)) + rng.normal(0, 1, 600)
+    light[:labelled] += 60 + 2 * indicator[:labelled]
+    marked = chance(light, indicator, np.full(600, 0.9), 0.3, 1.0) > 0.5
+    assert marked[:labelled].all()
+    assert np.count_nonzero(marked[labelled:]) <= (labelled > 9) * 12  # without a prior 8 of 600, at 2.2 σ
+
+
 @pytest.mark.parametrize(
     ("value", "says"),
     [

@@ -50,6 +50,7 @@ OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]*")
 # Names of other programs, of placeholders, and of what a page itself makes.
 FOREIGN = {"apt_get", "cuda12", "max_x", "integrate_crop", "former_names"}
 FOREIGN_OPTIONS = {"--strict"}
+LEFT_OUT = {"daemon": "run", "catalogue": "scan"}  # the command of a group that goes without saying
 
 
 class CodeBlock(NamedTuple):
@@ -135,8 +136,8 @@ def shell_faults(text: str, kinds: dict[str, str]) -> list[str]:
     """Commands, options and `--set` that streamfluo does not have."""
     found = []
     for words in command_lines(text):
-        if words[1:2] == ["daemon"] and tuple(words[1:3]) not in commands():
-            words.insert(2, "run")
+        if len(words) > 1 and words[1] in LEFT_OUT and tuple(words[1:3]) not in commands():
+            words.insert(2, LEFT_OUT[words[1]])
         verbs = [key for key in commands() if tuple(words[1 : 1 + len(key)]) == key]
         if not verbs and words[1:2] not in ([], ["--help"]):
             found.append(f"no command streamfluo {' '.join(words[1:3])}")

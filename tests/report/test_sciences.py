@@ -14,6 +14,7 @@ from streamfluo.counting import report as counting
 from streamfluo.gain import report as gain
 from streamfluo.motion import report as motion
 from streamfluo.pixels import report as drawn
+from streamfluo.pixels.moments import Moments
 from streamfluo.report import page
 from streamfluo.sofi import report as sofi
 from streamfluo.spots import report as spots
@@ -140,6 +141,23 @@ def test_unknown_pixels_and_values_leave_a_page(tmp_path):
     found = calcium.report_of(step)
     assert values(found)["SNR"] == UNKNOWN
     assert found.figures[0].data == b""
+
+
+def test_cells_of_a_structural_channel_are_counted_listed_and_outlined_where_there_is_one(tmp_path):
+    records = [record(0, 5, ids=np.array([3, 4, 5]), traces=np.ones((5, 3)))]
+    found = {}
+    for known in (True, False):
+        step = cells(4, 3, tmp_path, records=records)
+        chances = [0.9, 0.1, 0.7, 1.0] if known else np.full(4, np.nan)
+        step.snapshot["quality_now"][:, list(MEASURES).index("structural")] = chances
+        found[known] = calcium.report_of(step)
+    assert values(found[True])["structural"] == "2"
+    assert "Dashed red: the 2 marked" in found[True].figures[0].caption
+    assert found[True].tables[0].columns[-1] == "chance of a label"
+    assert sorted(row[-1] for row in found[True].tables[0].rows) == ["0.10", "0.70", "0.90"]
+    assert drawn_figures(found[True])["Cells"].data != drawn_figures(found[False])["Cells"].data
+    assert "structural" not in values(found[False])
+    assert "Dashed" not in found[False].figures[0].caption
 
 
 def test_a_run_without_footprints_says_so(tmp_path):
@@ -325,3 +343,67 @@ def test_a_page_has_room_for_so_many_pictures(monkeypatch):
     second = room.kept(Findings(figures=[Figure("c", "said", b"0" * 10), Figure("d", "unknown", b"")])).figures
     assert [len(figure.data) for figure in (*first, *second)] == [10, 10, 0, 0]
     assert [figure.caption for figure in second] == ["Left out, as the page is large enough: said", "unknown"]
+
+
+# What a catalogue lists
+
+
+def test_motion_is_what_holds_98_percent_of_the_shifts():
+    shift = np.stack([np.linspace(0, 4, 1000), np.zeros(1000)], 1)
+    shift[500] = 99.0
+    valid = np.ones(1000)
+    valid[[10, 20]] = 0
+    shift[[10, 20]] = np.nan
+    found = motion.measures_of(Step(records=[record(0, 1000, shift_px=shift, valid=valid, correlation=0.8 * valid)]))
+    assert found["valid_frames"] == 998
+    assert found["valid_share"] == pytest.approx(0.998)
+    assert found["motion_px"] == pytest.approx(3.92, abs=0.01)
+    assert found["drift_px"] == pytest.approx(3.6, abs=0.02)
+    assert found["correlation"] == pytest.approx(0.8)
+    assert motion.measures_of(Step()) == {}
+
+
+def test_gain_counts_and_resolution_are_those_of_the_snapshots():
+    assert gain.measures_of(Step({"gain_e_per_adu": np.array(0.5)})) == {"gain_e_per_adu": 0.5}
+    snapshot = {"count": np.array([1, 2, 9, 3]), "doubtful": np.array([0, 0, 1, 0]), "flat": np.zeros(4)}
+    assert counting.measures_of(Step(snapshot)) == {"spots": 4.0, "emitters": 2.0, "determined_share": 0.75}
+    assert counting.measures_of(Step()) == {"spots": 0.0}
+    snapshot = {"psf_sigma_px": np.array(1.5), "k4": np.zeros((4, 4)), "change": np.array([0.2, 0.3]),
+                "snr2": np.arange(100.0)}  # fmt: skip
+    found = sofi.measures_of(Step(snapshot, pixel_um=0.1))
+    assert found["resolution_nm"] == pytest.approx(2.3548 * 150 / 2, rel=1e-4)
+    assert (found["relative_error"], found["snr"]) == (0.2, 94.5)
+    assert sofi.reconstruction_measures(Step()) == {}
+
+
+def test_spots_are_counted_and_the_medians_of_sound_ones_taken():
+    table = {"spots__y_px": np.array([3.0, 9.0, 5.0]), "spots__x_px": np.array([3.0, 9.0, 5.0]),
+             "spots__photons": np.array([100.0, 300.0, 500.0]), "spots__flags": np.array([0, 0, 8])}  # fmt: skip
+    found = spots.measures_of(Step(records=[record(0, 2, count=np.array([2.0, 1.0]), **table)]))
+    assert (found["localisations"], found["spots_a_frame"], found["photons"]) == (3.0, 1.5, 200.0)
+    assert found["sound_share"] == pytest.approx(2 / 3)
+
+
+def test_cells_are_the_accepted_ones(tmp_path):
+    step = cells(9, 6, tmp_path)
+    found = calcium.measures_of(step)
+    assert (found["cells"], found["candidates"]) == (6.0, 9.0)
+    assert found["snr"] == pytest.approx(np.median(step.snapshot["quality_now"][:6, 3]))
+    assert calcium.measures_of(Step()) == {}
+
+
+def test_the_change_of_the_signal_is_that_of_its_tenths():
+    total = np.linspace(1000.0, 500.0, 100)
+    found = Moments.measures(Step({"mean": np.full((4, 4), 7.0)}, [record(0, 100, total_signal=total)]))
+    assert found["signal_change"] == pytest.approx(np.median(total[-10:]) / np.median(total[:10]) - 1)
+    assert found["mean_adu"] == 7.0
+
+
+def test_a_thumbnail_is_small_and_nan_is_nothing():
+    assert drawn.thumbnail(np.full((9, 9), np.nan), 160) == b""
+    assert drawn.thumbnail(np.zeros((0, 9)), 160) == b""
+    assert drawn.thumbnail(np.zeros((3, 9, 9)), 160) == b""
+    picture = drawn.thumbnail(np.add.outer(np.arange(900.0), np.arange(300.0)), 160)
+    assert picture.startswith(b"\x89PNG")
+    assert int.from_bytes(picture[16:20], "big") == 50
+    assert int.from_bytes(picture[20:24], "big") == 150

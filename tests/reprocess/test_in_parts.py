@@ -8,13 +8,14 @@ import pytest
 import tifffile
 
 from streamfluo import Block, open_session
-from streamfluo.core.errors import ConfigError, SessionError
+from streamfluo.core.errors import ConfigError, FrameError, SessionError, SourceError
 from streamfluo.core.source import Gap
 from streamfluo.engine.config import parse_config
 from streamfluo.engine.engine import Engine
-from streamfluo.reprocess.in_parts import frames_until, merged, parts_of, process_part
+from streamfluo.reprocess.in_parts import merged, merged_chain, parts_of, process_part
 from streamfluo.reprocess.one_recording import Task, config_of, note
 from streamfluo.reprocess.recordings import recordings
+from streamfluo.reprocess.spans import frames_until
 from streamfluo.session.schema import sealed
 from streamfluo.sources.opening import open_source
 
@@ -141,6 +142,109 @@ def test_a_session_that_was_begun_whole_and_did_not_end_is_no_result(movie):
 
 
 def test_a_step_that_does_not_merge_is_named(movie):
-    stated = ("m.toml", '[[step]]\nkind = "motion"\n', ())
-    with pytest.raises(ConfigError, match=r"m\.toml: step 'motion': motion has no merge"):
+    stated = ("m.toml", '[[step]]\nkind = "spots"\n', ())
+    with pytest.raises(ConfigError, match=r"m\.toml: step 'spots': spots has no merge and learns from all frames"):
         parts_of(task(movie, stated), 2, str(movie / "work"))
+
+
+def test_what_is_too_short_to_learn_from_first_is_named(movie):
+    stated = ("m.toml", '[[step]]\nkind = "motion"\n', ())
+    with pytest.raises(ConfigError, match="step 'motion': 517 frames are too few for parts, which learn from 4096"):
+        parts_of(task(movie, stated), 2, str(movie / "work"))
+
+
+def test_what_is_merged_stands_behind_the_last_part_and_goes_on_from_there(movie):
+    stated = ("m.toml", '[[step]]\nkind = "moments"\n', ())
+    parts = parts_of(task(movie, stated), 3, str(movie / "work"))
+    for part in parts[:2]:
+        process_part(part)
+    with open_source(movie / "long.tif") as source:
+        chain = merged_chain(config_of(parts[0].task), source, parts[:2])
+        assert [step.next_index for step in chain.steps] == [parts[2].first]
+        source.seek(parts[2].first - 1)
+        frame = next(iter(source.blocks(1)))
+        with pytest.raises(FrameError, match="frames come in order"):
+            chain.run(frame)
+        source.seek(parts[2].first)
+        for block in source.blocks():
+            chain.run(block)
+    mean = tifffile.imread(movie / "long.tif").mean(0)
+    np.testing.assert_allclose(chain.read("moments")["mean"], mean, rtol=1e-12)
+
+
+PLANES = """
+[[step]]
+kind = "moments"
+planes = ["green", "red"]
+[[step]]
+kind = "debleach"
+after = "source"
+planes = ["green"]
+"""
+
+
+def test_planes_that_take_nothing_of_each_other_are_parts_whatever_their_steps_are(tmp_path):
+    (tmp_path / "out").mkdir()
+    wanted = recordings(["sim:calcium?channels=2&frames=150&shape=24x20&neurons=2&seed=5"])[0]
+    parts = parts_of(Task(("p.toml", PLANES, ()), wanted, str(tmp_path / "out")), 8, str(tmp_path))
+    assert [part.planes for part in parts] == [("red/0",), ("green/0",)]
+    outcome = merged([(part, process_part(part)) for part in parts])
+    with open_source(wanted.uri, planes=True) as source:
+        engine = Engine(source, parse_config(PLANES), tmp_path / "single")
+        engine.start()
+        engine.wait()
+    whole, single = open_session(tmp_path / "out" / wanted.name), open_session(tmp_path / "single")
+    assert outcome.frames == 300
+    assert (whole.frames, whole.lost, whole.next_index) == (single.frames, single.lost, single.next_index)
+    assert whole.facts["divided"] == {
+        "parts": 2, "way": "planes", "planes": [["red/0"], ["green/0"]], "tolerances": {}
+    }  # fmt: skip
+    assert whole.planes == single.planes
+    for plane in single.planes:
+        one, other = single.plane(plane), whole.plane(plane)
+        assert one.steps.keys() == other.steps.keys()
+        for step in one.steps:
+            for name, expected in (one.snapshot(step) | one.values(step)).items():
+                np.testing.assert_array_equal((other.snapshot(step) | other.values(step))[name], expected, err_msg=name)
+
+
+def test_planes_that_take_values_of_each_other_are_not_taken_apart(tmp_path):
+    (tmp_path / "out").mkdir()
+    text = """
+[[step]]
+kind = "motion"
+planes = ["red"]
+[[step]]
+kind = "motion"
+id = "follow"
+planes = ["green"]
+after = "source"
+inputs = { shift_px = "red/motion.shift_px" }
+params = { mode = "apply" }
+"""
+    wanted = recordings(["sim:calcium?channels=2&frames=150&shape=24x20&neurons=2&seed=5"])[0]
+    with pytest.raises(ConfigError, match="step 'green/0/follow' takes values of other planes, so a recording cannot"):
+        parts_of(Task(("p.toml", text, ()), wanted, str(tmp_path / "out")), 8, str(tmp_path))
+
+
+def test_gaps_are_told_once_wherever_parts_are_cut(movie):
+    frames = tifffile.imread(movie / "long.tif")
+    with open_source(movie / "long.tif") as source:
+        engine = Engine(source, parse_config("[record]\nraw = true\n"), movie / "recorded")
+        engine.start()
+        engine.wait()
+    wanted = recordings([f"{movie / 'recorded'}"])[0]
+    (movie / "out").mkdir()
+    parts = parts_of(Task(("m.toml", '[[step]]\nkind = "moments"\n', ()), wanted, str(movie / "out")), 4, str(movie))
+    found = [(part, process_part(part)) for part in parts]
+    assert sum(part.frames for _, part in found) == len(frames)
+    outcome = merged([(part, got._replace(gaps=[Gap(part.first, 2, "lost")])) for part, got in found])
+    session = open_session(movie / "out" / wanted.name)
+    assert (outcome.lost, session.lost) == (8, 8)
+    assert [(gap.first, gap.reason) for gap in session.gaps] == [(part.first, "lost") for part in parts]
+
+
+def test_a_recording_whose_parameters_were_changed_is_not_taken_in_parts(movie, monkeypatch):
+    monkeypatch.setattr("streamfluo.sources.tiff.TiffSource.changes", ("changed",), raising=False)
+    with pytest.raises(SourceError, match="parameters were changed, or cells judged, while it was recorded"):
+        parts_of(task(movie), 2, str(movie / "work"))

@@ -184,6 +184,16 @@ def test_a_folder_that_another_reprocessing_has_is_refused(movies):
     held.release()
 
 
+def test_what_a_program_that_was_ended_left_of_parts_is_swept(movies):
+    out = movies / "out"
+    (out / ".day0-parts-x1" / "0").mkdir(parents=True)
+    (out / ".day0-parts-x1" / "0" / "state.npz").write_bytes(b"half")
+    (out / "day1").mkdir()
+    with pytest.raises(ConfigError):
+        list(reprocess(STATED, [], out, Cluster("nothing")))
+    assert sorted(path.name for path in out.iterdir() if path.is_dir()) == ["day1", "reprocess"]
+
+
 SHELF = ("shelf.toml", '[record]\ncheckpoint_s = 0.02\n[[step]]\nkind = "motion"\n[[step]]\nkind = "extract"\n'
          "params = { neuron_sigma_px = 3.0, init_frames = 60, init_delay_frames = 20 }\n", ())  # fmt: skip
 

@@ -16,6 +16,7 @@ from streamfluo.calcium import extracted_components
 from streamfluo.cli.cli import app
 from streamfluo.engine.config import parse_config
 from streamfluo.engine.engine import Engine
+from streamfluo.session.caiman_writer import write_caiman
 from streamfluo.session.export import export_session
 from streamfluo.session.nwb_metadata import load_nwb_metadata
 
@@ -158,6 +159,17 @@ def test_caimans_estimates_have_the_same_numbers(session, cells, tmp_path):
     for k in range(len(cells)):  # its documentation: A[:, k] is reshaped in Fortran's order
         image = sparse[:, k].toarray().reshape(found["dims"], order="F")
         assert np.array_equal(image, cells.footprints[:, k].toarray().reshape(cells.shape))
+
+
+def test_marks_of_a_structural_channel_stand_in_caimans_estimates_where_there_is_one(session, tmp_path):
+    h5py = pytest.importorskip("h5py", reason="needs the extra [formats]")
+    cells = session.components()
+    with h5py.File(write_caiman(tmp_path / "a.hdf5", cells, 30.0)) as file:
+        assert "structural" not in file["estimates"]
+    cells.structural_chance = np.linspace(0, 1, len(cells))
+    with h5py.File(write_caiman(tmp_path / "b.hdf5", cells, 30.0)) as file:
+        assert file["estimates/structural"][()].tolist() == (np.linspace(0, 1, len(cells)) > 0.5).tolist()
+        assert np.array_equal(file["estimates/structural_chance"][()], cells.structural_chance)
 
 
 def test_frames_of_the_traces_columns_stand_beside_them(session, cells, tmp_path):

@@ -91,7 +91,8 @@ def _near(components: Placed, both: np.ndarray, one: np.ndarray, other: np.ndarr
         i, j = i[i < j], j[i < j]
     distance = np.hypot(*(centres[0][i] - centres[1][j]).T)
     overlap = (shapes[0].T @ shapes[1]).tocsr()
-    correlation = np.asarray(overlap[i, j], float).reshape(-1) / (lengths[0][i] * lengths[1][j])
+    products = np.asarray(overlap[i, j], float).reshape(-1) if len(i) else np.empty(0)  # of none scipy gives a matrix
+    correlation = products / (lengths[0][i] * lengths[1][j])
     order = np.lexsort((j, i))
     return Pairs(one[i][order], other[j][order], distance[order], correlation[order])
 

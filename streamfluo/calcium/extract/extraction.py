@@ -58,6 +58,7 @@ class Extraction:
         self._box = (min(side, shape[0]), min(side, shape[1]))
         self._cell_px = params.neuron_sigma_px / 2
         self.structure: Structure | None = None  # that components are compared with as frames come
+        self.frozen = False  # cells and footprints stay as they are
         self._reset()
 
     def _reset(self) -> None:
@@ -188,7 +189,8 @@ class Extraction:
             self.behind = False
             self._work()
             self._settle_due()
-            self._transients.see(self.cells, self._buffer, self._deconvolution)
+            if not self.frozen:
+                self._transients.see(self.cells, self._buffer, self._deconvolution)
 
     def _settle_due(self) -> None:
         rows = self._settled.due(self.cells, self.background, self._buffer, self._deconvolution)
@@ -220,7 +222,19 @@ class Extraction:
         phase = self._buffer.count % BIN
         if phase == 0:
             self._close_bin()
-        elif phase == 1 and self._buffer.count > BIN:
+        elif not self.frozen:
+            self._learn(phase)
+        if self.structure is not None and not self.frozen:
+            self.structure.mark(self.cells, self.background, MARKED_PER_FRAME)
+        if self._buffer.count > TABLE_FRAMES:
+            self.seen.judge_some(self.cells)
+        if self._buffer.count % TABLE_FRAMES == 0:
+            probability = self.seen.judged(self.cells)
+            self.tables.add("quality", results.quality_table(self.cells, probability, self._last_index))
+
+    def _learn(self, phase: int) -> None:
+        """Do a share of what a bin teaches: search it, try candidates, judge components, update footprints."""
+        if phase == 1 and self._buffer.count > BIN:
             self.detector.add_bin(self._binned)
             self._waiting = (self._waiting + self.detector.candidates(CANDIDATES))[-MAX_WAITING:]
             for candidate in self._waiting:
@@ -235,13 +249,6 @@ class Extraction:
                     self.tables.add_piece(self._last_index, piece, whole)
         elif phase and self.cells.count:
             self._update_footprints()
-        if self.structure is not None:
-            self.structure.mark(self.cells, self.background, MARKED_PER_FRAME)
-        if self._buffer.count > TABLE_FRAMES:
-            self.seen.judge_some(self.cells)
-        if self._buffer.count % TABLE_FRAMES == 0:
-            probability = self.seen.judged(self.cells)
-            self.tables.add("quality", results.quality_table(self.cells, probability, self._last_index))
 
     def _close_bin(self) -> None:
         """Store the residual of the bin and update the sufficient statistics."""

@@ -10,8 +10,9 @@ import numpy as np
 from ...core.state import State, require_int
 from ..values_by_id import values_by_id
 from .components import REJECTED
-from .extraction import Extraction, LiveValues
+from .extraction import LiveValues
 from .first_frames import FirstFrames, SceneWatch
+from .frozen_extraction import FrozenExtraction
 from .matched_seeds import MatchedSeeds, matched_seeds
 from .motion_correlation import add_motion
 from .seeds import Seeds
@@ -24,7 +25,7 @@ NO_COMPONENTS: LiveValues = (np.empty(0, np.int64), np.empty((4, 0)))
 class Live:
     """An extraction with the frames that it begins from, and the watch over what is no frame of its scene."""
 
-    def __init__(self, extraction: Extraction) -> None:
+    def __init__(self, extraction: FrozenExtraction) -> None:
         self.extraction = extraction
         self.begun, self.left_out, self._mismatch = False, 0, ""
         self.first_frames, self._watch = FirstFrames(extraction.shape), SceneWatch()
@@ -97,7 +98,8 @@ class Live:
         """Whether a frame is a flash or a closed shutter; the scene is learned anew where it lasts and no cell is."""
         background = self.extraction.background
         odd = self._watch.is_odd(frame, background.mean, background.weight)
-        if self._watch.lasting and not self.extraction.cells["accepted"].any():
+        unknown = not (self.extraction.frozen or self.extraction.cells["accepted"].any())
+        if self._watch.lasting and unknown:
             self.extraction.begin_again()
             self.begun, self._watch, self.first_frames = False, SceneWatch(), FirstFrames(self.extraction.shape)
         self.left_out += odd

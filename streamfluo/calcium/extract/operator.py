@@ -12,9 +12,10 @@ from ...core.afterwards import Afterwards
 from ...core.block import Block
 from ...core.decision import Decided, Decision
 from ...core.errors import ConfigError, StateError
+from ...core.freezable import Freezable
 from ...core.later import Later, later
 from ...core.learning import Learning
-from ...core.operator import NO_VALUES, Gives, Operator, Output, Presents, Values
+from ...core.operator import NO_VALUES, Gives, Output, Presents, Values
 from ...core.registry import register
 from ...core.spec import Spec
 from ...core.state import State, require_array, require_int
@@ -29,7 +30,8 @@ from . import results as snapshots
 from .activity import Deconvolution
 from .cell_probability import WEIGHTS, load_weights
 from .curation import TAKES, Curation
-from .extraction import Extraction, LiveValues
+from .extraction import LiveValues
+from .frozen_extraction import FrozenExtraction
 from .initialisation import compile_following, compile_kernels, compile_search, compile_traces
 from .live import NO_COMPONENTS, Live, values_of
 from .motion_correlation import SHIFT, shift_of
@@ -41,11 +43,12 @@ Waiting = tuple[int, np.ndarray | None]  # index and frame (y, x), None for one 
 CELL_WIDTH = 4  # in units of neuron_sigma_px
 MAX_DELAY_FRAMES = 300
 DOUBT_FRAMES = 8  # a sentence is as of one of the last ones
+WARM_UP_FRAMES = 300  # over which a baseline is the running median; noise and deconvolution need fewer
 LEAST_FRAMES = 20  # to estimate noise and background from, where a recording ends before `init_frames`
 
 
 @register("extract")
-class Extract(Operator):
+class Extract(Freezable):
     """Footprints, demixed and deconvolved activity and spikes of every neuron, detected and refined online.
 
     Model of the whitened frame w_t, each pixel in units of its noise σ: w_t = Σ a_k c_kt + Σ b_m f_mt + noise, with
@@ -135,6 +138,8 @@ class Extract(Operator):
          "window_frames": 20, "neuron_sigma_px": 1.5, "min_spatial_corr": 0.1, "accept": "learned", "shape": "any",
          "merge_corr": 0.5},
     )  # fmt: skip
+    of_sample = ("events", "merged", "decisions")
+    tolerances = {"matched_cells": 0.9, "trace_correlation": 0.98, "trace_rms": 0.2, "rate_correlation": 0.97}
     takes = TAKES
     compiles_later = (compile_search, compile_following, compile_traces)
     live = {"min_snr": 0.2, "min_spatial_corr": 0.05, "min_compactness": 0.1, "max_overlap": 0.9}
@@ -224,7 +229,7 @@ class Extract(Operator):
         return values
 
     def _new(self) -> Live:
-        return Live(Extraction(self.params, self.spec.shape, self._deconvolution, offset_adu_of(self.spec)))
+        return Live(FrozenExtraction(self.params, self.spec.shape, self._deconvolution, offset_adu_of(self.spec)))
 
     def _learn(self, waiting: Sequence[Waiting]) -> None:
         """Initialise with the frames that were collected, and take those that wait already, beside what comes."""
@@ -280,6 +285,39 @@ class Extract(Operator):
         elif self._ended and not self._live.extraction.cells["accepted"].any():
             told.append("no component was accepted: too few frames, or too little activity")
         return "; ".join(told)
+
+    @property
+    def warm_up_frames(self) -> int:
+        return self.params.window_frames + WARM_UP_FRAMES
+
+    @property
+    def run_out_frames(self) -> int:
+        return self._live.extraction.settled_frames
+
+    def freeze(self) -> None:
+        if self._learning is not None:
+            self._take_over()
+        if not self._live.begun:
+            found = len(self._live.first_frames)
+            raise ConfigError(f"extract: of the sampled frames {found} can be used, init_frames asks for more")
+        self._live.extraction.freeze()
+
+    def begin_part(self) -> None:
+        self._live.left_out = 0
+        self._live.extraction.begin_part()
+
+    def absorb(self, other: Extract) -> None:
+        evidence, left_out = self._live.extraction.evidence(), self._live.left_out
+        self.restore(other.state())
+        self._live.extraction.add_evidence(evidence)
+        self._live.left_out += left_out
+
+    def conclude(self) -> Output:
+        extraction = self._live.extraction
+        extraction.tables.give()
+        extraction.judge()
+        self._ended, self._doubt = True, None
+        return Output(extraction.next_index, {**values_of([], []), **extraction.tables.give()})
 
     def read(self, names: Sequence[str] | None = None, inputs: Values = NO_VALUES) -> Mapping[str, np.ndarray]:
         return {name: _READ[name](self._live.extraction) for name in self.snapshot_names(names)}

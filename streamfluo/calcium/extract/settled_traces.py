@@ -19,6 +19,7 @@ from .settled_rates import AT_ONCE, SettledRates
 DELAY = 20  # frames until pools no longer change: two transients at 25 Hz
 SWEEPS = 3
 _SETTLED_AT, _RATED_AT = 2, 4  # of five frames those with least else to do
+NO_FRAME = -1  # an index before that of any component's first frame
 COLUMNS = {"frame": np.int64, "id": np.int64, "trace": np.float32, "raw": np.float32, "spike": np.float32,
            "dff": np.float32}  # fmt: skip
 
@@ -95,6 +96,10 @@ class SettledTraces:
             "spike": cells["late_rate"][:, places].T, "dff": cells["late_dff"][:, places].T,
         }  # fmt: skip
         return Table({name: array[present].astype(COLUMNS[name]) for name, array in values.items()})
+
+    def forget_frames(self) -> None:
+        """Let nothing more be said of the frames so far: others come next, of any index."""
+        self._index[:] = NO_FRAME
 
     def state(self) -> State:
         """Return all carried values as state entries."""

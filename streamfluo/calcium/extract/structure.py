@@ -31,6 +31,10 @@ LARGEST = 100.0  # of what a label may be in units of the noise
 # The chance of a label, a logistic function of contrast in noise σ times its correlation with the footprint: fitted to
 # 24 simulated fields of 25 cells each, labels down to a seventh of a usual one's light.
 HALF, SCALE = 2.0, 0.35
+PART, ROUNDS = (
+    0.4,
+    10,
+)  # of cells labelled, at most, in the prior: that of most of those fields; rounds to estimate a smaller
 NEARLY_ALL, FEW = 0.9, 10
 MOST_OF_THE_FIELD = 0.5  # that the mask of one cell may cover
 
@@ -243,11 +247,20 @@ def bleed_through(structural: np.ndarray, indicator: np.ndarray, noise: float) -
 def chance(
     structural: np.ndarray, indicator: np.ndarray, correlation: np.ndarray, bleed: float, noise: float
 ) -> np.ndarray:
-    """Return the chance (K,) that each cell is labelled, of what `light_of` returns of each."""
+    """Return the chance (K,) that each cell is labelled, of what `light_of` returns of each.
+
+    The part of the cells that is labelled is estimated from the chances themselves, by expectation maximisation: where
+    hardly any is, or nobody, a mark needs more, as of many cells without a label a few stand out by noise.
+    """
     common = bleed * np.maximum(indicator, 0)
     contrast = (structural - common) / np.sqrt(noise**2 + (BLEED_SPREAD * common) ** 2)
-    score = contrast * np.maximum(correlation, 0)
-    return np.asarray(1 / (1 + np.exp(-np.clip((score - HALF) / SCALE, -50, 50))))
+    score = (contrast * np.maximum(correlation, 0) - HALF) / SCALE
+    part, usual = PART, np.log(PART / (1 - PART))
+    for _ in range(ROUNDS):
+        odds = score + np.log(part / (1 - part)) - usual
+        found = 1 / (1 + np.exp(-np.clip(odds, -50, 50)))
+        part = min(float((found.sum() + PART) / (len(found) + 1)), PART)
+    return np.asarray(found)
 
 
 def _share_within(cells: Components, k: int, inside: np.ndarray) -> float:

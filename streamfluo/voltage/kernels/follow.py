@@ -17,6 +17,9 @@ JITTER = 2  # frames that a spike may have been detected too early or too late
 WINDOW = BEFORE + 1 + AFTER + 2 * JITTER
 KEPT = 128  # spikes whose traces are kept
 RESPONSE = 16  # frames in which the filter answers to a spike
+TEACHING = 3.0  # noise σ of peaks that a waveform is learned from, declared or not: four of five are spikes at SNR 3
+LIKELY, LOBES = 2.5, 8  # noise σ of peaks that may be spikes, and frames around in which the filter answers below 0
+MEDIAN_STEP = 0.001  # noise σ by which the running median of the score moves in a frame: it scatters by .025
 FLASH = 2.5  # mean noise σ, each at most 4, by which all that surrounds a cell changes at once: other illumination
 BINS, PER_SIGMA = 200, 10  # of the histograms of peaks: a tenth of a noise σ each
 
@@ -63,13 +66,17 @@ class Running(NamedTuple):
     covariance: np.ndarray  # (K, M, M) of those away from spikes, its lower half
     weight: np.ndarray  # (K, 2) sum of weights of covariance and autocovariance
     trace: np.ndarray  # (K, RING)
-    spikes: np.ndarray  # (K, RING) 1 where one was declared
+    spikes: np.ndarray  # (K, RING) 1 where one was declared, .5 where a peak only teaches
     quiet: np.ndarray  # (K, RING) trace without spikes
     score: np.ndarray  # (K, 3) of the newest frames that have one, newest last
+    middle: np.ndarray  # (K,) running median of the score: spikes lift the trace's mean, the noise's own zero is below
     autocovariance: np.ndarray  # (K, TAPS)
     spike_image: np.ndarray  # (K, M) sum of features at spikes
     windows: np.ndarray  # (K, KEPT, WINDOW) traces around the latest spikes, in a ring
     counts: np.ndarray  # (K, 2) spikes in `spike_image`, and that were put into `windows` so far
+    extremes: np.ndarray  # (K, RING) score where it is a peak, above or below 0
+    since: np.ndarray  # (K,) frames since the last upward peak beyond LIKELY
+    looked: np.ndarray  # (K, 2) frames of `peaks`, and those of them far from such a peak
     peaks: np.ndarray  # (K, 2, BINS) histograms of upward and of downward peaks of the score
     lowpass: np.ndarray  # (K,)
     lag: np.ndarray  # (K,) mean of the trace: what the baseline lags behind while light bleaches
@@ -189,21 +196,40 @@ def _detect(k, n, followed):  # type: ignore[no-untyped-def]
     for i in range(TAPS):
         found += filters.matched[k, i] * running.trace[k, (centre - BEFORE + i) & (RING - 1)]
     for j in range(1, RESPONSE):
-        if running.spikes[k, (centre - j) & (RING - 1)] > 0:
+        if running.spikes[k, (centre - j) & (RING - 1)] == 1.0:
             found -= filters.response[k, j]
+    if run > TAPS:
+        running.middle[k] += MEDIAN_STEP if found > running.middle[k] else -MEDIAN_STEP
+    found -= running.middle[k]
     running.score[k, 0], running.score[k, 1], running.score[k, 2] = running.score[k, 1], running.score[k, 2], found
     peak = 0.0
     if run > LATENCY + 2 and running.known[k, 1] > RING:
         middle = running.score[k, 1]
         upward = middle > 0 and middle >= running.score[k, 0] and middle > running.score[k, 2]
         downward = middle < 0 and middle <= running.score[k, 0] and middle < running.score[k, 2]
-        if upward or downward:
-            bin_ = min(int(abs(middle) * PER_SIGMA), BINS - 1)
-            running.peaks[k, 0 if upward else 1, bin_] += 1.0
-        if upward and middle >= filters.threshold[k]:
+        if upward:
+            running.peaks[k, 0, min(int(middle * PER_SIGMA), BINS - 1)] += 1.0
+        running.extremes[k, (n - LATENCY) & (RING - 1)] = middle if upward or downward else 0.0
+        running.since[k] = 0.0 if upward and middle > LIKELY else running.since[k] + 1.0
+        running.looked[k, 0] += 1.0
+        running.looked[k, 1] += running.since[k] > 2 * LOBES
+        depth, largest = -running.extremes[k, (n - LATENCY - LOBES) & (RING - 1)], 0.0
+        if depth > 0:
+            for j in range(2 * LOBES + 1):
+                largest = max(largest, running.extremes[k, (n - LATENCY - j) & (RING - 1)])
+            if largest <= max(LIKELY, 0.6 * depth):  # of spikes that go down, lobes go up
+                running.peaks[k, 1, min(int(depth * PER_SIGMA), BINS - 1)] += 1.0
+        told, teaches = upward and middle >= filters.threshold[k], upward and middle >= TEACHING
+        for j in range(1, LOBES):  # what follows a larger downward peak may be its lobe
+            if running.extremes[k, (n - LATENCY - j) & (RING - 1)] < -middle:
+                teaches = False
+        if told:
             peak = middle
             running.spikes[k, (n - LATENCY) & (RING - 1)] = 1.0
             running.score[k, 2] -= filters.response[k, 1]
+        elif teaches:
+            running.spikes[k, (n - LATENCY) & (RING - 1)] = 0.5
+        if told or teaches:
             running.counts[k, 0] += 1.0
             for m in range(where.cells[k + 1] - where.cells[k]):
                 running.spike_image[k, m] += running.images[k, (n - LATENCY) & (IMAGES - 1), m]
@@ -223,7 +249,7 @@ def _settle(k, n, followed):  # type: ignore[no-untyped-def]
     rest = running.trace[k, settled & (RING - 1)]
     near = 0.0
     for j in range(LATENCY - SETTLED, AFTER + 1):
-        if running.spikes[k, (settled - j) & (RING - 1)] > 0:
+        if running.spikes[k, (settled - j) & (RING - 1)] == 1.0:
             rest -= filters.waveform[k, BEFORE + j]
             near += 1.0
     running.quiet[k, settled & (RING - 1)] = rest

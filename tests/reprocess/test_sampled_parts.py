@@ -1,0 +1,106 @@
+"""Motion and extract in parts: learned from a sample, they come as near to the single run as the session says."""
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import tifffile
+from seeds import seeds
+
+from streamfluo import open_session
+from streamfluo.core.errors import ConfigError
+from streamfluo.engine.config import parse_config
+from streamfluo.engine.engine import Engine
+from streamfluo.reprocess.agreement import agreement, beyond
+from streamfluo.reprocess.division import sample_spans
+from streamfluo.reprocess.in_parts import learn_first, merged, parts_of, process_part
+from streamfluo.reprocess.one_recording import Task
+from streamfluo.reprocess.recordings import recordings
+from streamfluo.simulate import calcium
+from streamfluo.sources.opening import open_source
+
+FRAMES, SAMPLE = 2400, 1024
+CONFIG = """
+[source]
+interval_s = 0.0333
+[[step]]
+kind = "motion"
+[[step]]
+kind = "moments"
+[[step]]
+kind = "extract"
+params = { neuron_sigma_px = 3.0, decay_s = 0.4, ar_order = 1 }
+after = "motion"
+"""
+
+
+def in_parts(folder, count, sample, config=CONFIG):
+    for name in ("out", "work"):
+        (folder / name).mkdir(exist_ok=True)
+    task = Task(("parts.toml", config, ()), recordings([str(folder / "movie.tif")])[0], str(folder / "out"))
+    parts = parts_of(task, count, str(folder / "work"), sample)
+    learned = learn_first(parts[0])
+    return merged([(part, process_part(part)) for part in parts], learned)
+
+
+def single_run(folder, config=CONFIG):
+    with open_source(folder / "movie.tif") as source:
+        engine = Engine(source, parse_config(config), folder / "single")
+        engine.start()
+        engine.wait()
+    return open_session(folder / "single")
+
+
+@seeds(31, 32, 33, 34)
+def test_parts_come_as_near_to_the_single_run_as_the_session_says(tmp_path, seed):
+    movie, _ = calcium(FRAMES, shape=(64, 64), neurons=6, motion_px=1.5, spike_rate_hz=0.6, seed=seed)
+    tifffile.imwrite(tmp_path / "movie.tif", movie)
+    outcome = in_parts(tmp_path, 3, SAMPLE)
+    assert (outcome.became, outcome.frames, outcome.lost) == ("done", FRAMES, 0)
+    whole, single = open_session(tmp_path / "out" / "movie"), single_run(tmp_path)
+    divided = whole.facts["divided"]
+    assert (divided["way"], divided["parts"]) == ("sampled", 3)
+    assert sum(stop - first for first, stop in divided["sample"]) == SAMPLE
+    for step, tolerances in divided["tolerances"].items():
+        assert beyond(agreement(single, whole, step), tolerances) == {}
+    assert len(whole.values("motion")["shift_px"]) == len(whole.values("extract")["traces"]) == FRAMES
+    np.testing.assert_array_equal(whole.index("extract"), np.arange(FRAMES))
+    settled = whole.values("extract")["settled"]
+    cells = np.unique(settled["id"])
+    for cell in cells:  # each frame once, in order, none of the warm-up or of the sample
+        np.testing.assert_array_equal(settled["frame"][settled["id"] == cell], np.arange(FRAMES))
+    events = whole.values("extract")["events"]
+    born, accepted = (set(events["id"][events["event"] == what].tolist()) for what in ("born", "accepted"))
+    assert set(cells.tolist()) <= born
+    assert set(whole.values("extract")["ids"].tolist()) <= accepted
+    top, bottom, left, right = whole.snapshot("motion")["valid_rectangle"]
+    assert (bottom - top) * (right - left) > 0.5 * 64 * 64
+    inner = np.s_[top:bottom, left:right]  # what merges saw each frame once, corrected
+    mean = whole.snapshot("moments")["mean"][inner]
+    np.testing.assert_allclose(mean, single.snapshot("moments")["mean"][inner], rtol=0.01)
+    np.testing.assert_allclose(whole.snapshot("motion")["mean"][inner], mean, rtol=1e-5)
+
+
+def test_a_sample_too_short_to_begin_with_is_named(tmp_path):
+    movie, _ = calcium(400, shape=(48, 48), neurons=3, seed=1)
+    tifffile.imwrite(tmp_path / "movie.tif", movie)
+    refused = (
+        r"parts\.toml: step 'extract': of the sampled frames 96 can be used, init_frames asks for more: state a longer"
+    )
+    with pytest.raises(ConfigError, match=refused):
+        in_parts(tmp_path, 2, 96)
+
+
+@pytest.mark.parametrize(
+    ("first", "stop", "frames"), [(0, 100_000, 6250), (0, 9000, 4096), (320, 3000, 700), (7, 900, 300)]
+)
+def test_a_sample_is_spread_over_the_recording(first, stop, frames):
+    spans = sample_spans(first, stop, frames)
+    assert all(first <= a < b <= stop for a, b in spans)
+    assert all(b <= c for (_, b), (c, _) in pairwise(spans))
+    assert abs(sum(b - a for a, b in spans) - frames) <= 256
+    assert spans[0][0] == first
+    if len(spans) > 1:
+        assert stop - spans[-1][1] < 32
+        apart = np.diff([a for a, _ in spans])
+        assert np.ptp(apart) <= 64

@@ -1,0 +1,123 @@
+"""OME-Zarr behind a web server: the same frames and gaps as on this disk, and one line for what is not there."""
+
+import functools
+import http.server
+import threading
+import tomllib
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from streamfluo.core.errors import SourceError
+from streamfluo.sources.opening import open_source
+from streamfluo.sources.zarr_remote import RemoteZarrSource
+
+zarr = pytest.importorskip("zarr")
+pytest.importorskip("fsspec")
+pytest.importorskip("aiohttp")
+ROOT = Path(__file__).parents[2]
+
+
+class _Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *_):
+        pass
+
+    def list_directory(self, path):
+        self.send_error(404)  # as object stores behind a web server: nothing is listed
+
+
+@pytest.fixture
+def served(tmp_path):
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(_Quiet, directory=tmp_path))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+def image(path, form=2, fill=0):
+    movie = np.random.default_rng(1).poisson(40, (9, 12, 14)).astype(np.uint16)
+    group = zarr.open_group(str(path), mode="w", zarr_format=form)
+    array = group.create_array("0", shape=movie.shape, chunks=(2, 12, 14), dtype="uint16", fill_value=fill)
+    array[:] = movie
+    axes = [{"name": name, "type": kind} for name, kind in (("t", "time"), ("y", "space"), ("x", "space"))]
+    scale = [{"type": "scale", "scale": [0.5, 0.2, 0.2]}]
+    axes[0]["unit"] = "second"
+    shown = [{"axes": axes, "datasets": [{"path": "0", "coordinateTransformations": scale}], "version": "0.4"}]
+    if form == 2:
+        group.attrs["multiscales"] = shown
+    else:
+        group.attrs["ome"] = {"version": "0.5", "multiscales": shown}
+    return movie
+
+
+def frames(source):
+    blocks = [block for block in source.blocks() if hasattr(block, "pixels")]
+    return np.concatenate([block.pixels for block in blocks]), [(block.index, block.stop) for block in blocks]
+
+
+@pytest.mark.parametrize("form", [2, 3])
+def test_frames_elsewhere_are_those_on_this_disk(tmp_path, served, form):
+    movie = image(tmp_path / "rec.zarr", form)
+    with RemoteZarrSource(f"{served}/rec.zarr?frames=1:8&roi=2:10,0:7") as source:
+        assert (source.spec.shape, source.spec.interval_s, source.series.frames) == ((8, 7), 0.5, 7)
+        np.testing.assert_array_equal(frames(source)[0], movie[1:8, 2:10, :7])
+        source.seek(3)
+        np.testing.assert_array_equal(frames(source)[0], movie[4:8, 2:10, :7])
+        assert source.series.source == f"{served}/rec.zarr?frames=1:8&roi=2:10,0:7"
+
+
+def test_a_chunk_that_is_not_there_is_a_gap_and_no_black_frame(tmp_path, served):
+    movie = image(tmp_path / "rec.zarr", fill=7)
+    (tmp_path / "rec.zarr" / "0" / "2.0.0").unlink()
+    with RemoteZarrSource(f"{served}/rec.zarr") as there, open_source(tmp_path / "rec.zarr") as here:
+        pixels, spans = frames(there)
+        np.testing.assert_array_equal(pixels, np.delete(movie, [4, 5], 0))
+        assert spans == frames(here)[1]
+
+
+def test_a_recording_that_has_changed_is_another_series(tmp_path, served):
+    image(tmp_path / "rec.zarr")
+    with RemoteZarrSource(f"{served}/rec.zarr") as source:
+        first = source.series.uid
+    with RemoteZarrSource(f"{served}/rec.zarr") as source:
+        assert source.series.uid == first
+    zarr.open(str(tmp_path / "rec.zarr"))["0"][8, 3, 3] = 60000
+    with RemoteZarrSource(f"{served}/rec.zarr") as source:
+        assert source.series.uid != first
+
+
+@pytest.mark.parametrize(
+    ("uri", "said"),
+    [
+        ("/gone.zarr", "no Zarr that can be read there"),
+        ("/rec.zarr?dataset=7", "no array '7'"),
+        ("/rec.zarr?follow=1", "follow"),
+        ("/rec.zarr?frames=90:99", "frames=90:99"),
+    ],
+)
+def test_what_is_not_there_is_one_line(tmp_path, served, uri, said):
+    image(tmp_path / "rec.zarr")
+    with pytest.raises(SourceError, match=said) as raised:
+        RemoteZarrSource(served + uri)
+    assert "\n" not in str(raised.value)
+
+
+def test_a_server_that_is_away_is_one_line(tmp_path):
+    with pytest.raises(SourceError, match=r"http://127\.0\.0\.1:9/rec\.zarr"):
+        RemoteZarrSource("http://127.0.0.1:9/rec.zarr")
+
+
+def test_more_chunks_than_can_be_asked_for_are_refused(tmp_path, served, monkeypatch):
+    image(tmp_path / "rec.zarr")
+    monkeypatch.setattr("streamfluo.sources.zarr_remote.MAX_ASKED", 4)
+    with pytest.raises(SourceError, match="5 chunks, and a web server does not list"):
+        RemoteZarrSource(f"{served}/rec.zarr")
+
+
+def test_a_session_does_not_open_an_address_by_itself():
+    assert not RemoteZarrSource.seekable  # what `stays` asks: who writes a session could have any address asked
+    known = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["entry-points"]["streamfluo.schemes"]
+    for scheme in ("s3", "http", "https"):
+        assert known[scheme] == "streamfluo.sources.zarr_remote:RemoteZarrSource"
