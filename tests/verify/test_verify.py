@@ -278,6 +278,23 @@ def test_values_that_a_step_should_have_given_are_missed(session):
     assert any("incomplete: moments: no values at all, of 80 frames" in one for one in found(session))
 
 
+@pytest.mark.parametrize("said", [{"elapsed_s": "long"}, {"lost": "none"}, {"frames": -1}])
+def test_counters_that_are_none_are_damaged(session, said):
+    counted = json.loads((session / "health.json").read_text())
+    counted.pop("crc32")
+    (session / "health.json").write_bytes(json.dumps(sealed({**counted, **said}), indent=1).encode())
+    forget_manifest(session)
+    assert any(one.startswith("damaged: health.json: ") for one in found(session, Wanted()))
+
+
+@pytest.mark.parametrize("said", [{}, {"step": "moments"}, {"step": "moments", "frame": "soon"}])
+def test_an_event_that_does_not_say_what_was_muted_is_damaged(session, said):
+    with (session / "events.jsonl").open("ab") as file:
+        file.write(json.dumps(sealed({"event": "muted", **said})).encode() + b"\n")
+    forget_manifest(session)
+    assert any(one.startswith("damaged: events.jsonl, byte ") for one in found(session, Wanted()))
+
+
 class Gappy:
     """A source that loses frames 20 to 24."""
 
