@@ -12,7 +12,7 @@ from typing import NamedTuple, TypeVar
 from ..core.errors import SessionError, SourceError, StreamfluoError
 from ..session.files import save_json
 from ..session.lock import take
-from .cluster import Workers, connected
+from .cluster import ClusterError, Workers, connected
 from .collections import LEDGER
 from .in_parts import PartTask, learn_first, merged, parts_of, process_part
 from .one_recording import Outcome, Task, reprocess_one, there
@@ -81,6 +81,8 @@ def _in_parts(workers: Workers, tasks: Sequence[Task], on: Cluster) -> Iterator[
                 outcome = (
                     _of_parts(workers, parts) if (parts := parts_of(task, on.parts, folder, on.sample)) else there(task)
                 )
+            except ClusterError:  # of no other recording anything would come either
+                raise
             except (StreamfluoError, OSError) as error:
                 outcome = Outcome(*task.recording, "failed", str(error))
         yield outcome._replace(seconds=time.monotonic() - began)

@@ -14,7 +14,8 @@ from streamfluo import open_session
 from streamfluo.core.errors import ConfigError, SessionError, SourceError
 from streamfluo.engine.config import parse_config
 from streamfluo.engine.engine import Engine
-from streamfluo.reprocess.cluster import connected
+from streamfluo.reprocess import reprocessing
+from streamfluo.reprocess.cluster import ClusterError, connected
 from streamfluo.reprocess.one_recording import Task, key_of, reprocess_one
 from streamfluo.reprocess.recordings import Recording, name_of, recordings
 from streamfluo.reprocess.reprocessing import Cluster, reprocess
@@ -224,3 +225,16 @@ def test_a_shelf_of_sixty_is_done_though_one_is_broken_and_workers_are_killed(tm
         same_results(out / one.name, tmp_path / "single" / one.name)
     again = {outcome.name: outcome.became for outcome in reprocess(SHELF, wanted, out, Cluster("local", 2))}
     assert again == {one.name: "there" for one in wanted[:59]} | {"day59": "failed"}
+
+
+def test_without_its_cluster_no_recording_is_said_to_have_failed(movies, monkeypatch):
+    class Gone:
+        def each_done(self, work, tasks, names):
+            raise ClusterError("reprocess: the cluster is gone")
+            yield
+
+    out = movies / "out"
+    out.mkdir()
+    tasks = [Task(STATED, recording, str(out)) for recording in recordings([str(movies / "day0.tif")])]
+    with pytest.raises(ClusterError, match="the cluster is gone"):
+        list(reprocessing._in_parts(Gone(), tasks * 2, Cluster(parts=2)))
