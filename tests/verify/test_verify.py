@@ -259,11 +259,16 @@ def test_a_run_that_did_not_end_is_incomplete(session):
     assert verify_session(session, FILES_ONLY).code == 3
 
 
-def test_frames_that_nothing_accounts_for_are_incomplete(session):
+def cut_frames(session, first, stop):
+    """Take frames out of the journal, as if they had never been written."""
     path = session / "journal" / "000000.sfj"
     held = path.read_bytes()
     size = len(held) // 80
-    path.write_bytes(held[: 10 * size] + held[13 * size :])
+    path.write_bytes(held[: first * size] + held[stop * size :])
+
+
+def test_frames_that_nothing_accounts_for_are_incomplete(session):
+    cut_frames(session, 10, 13)
     forget_manifest(session)
     assert any(
         "incomplete: frames: frames 10 to 12: 3 neither recorded nor noted as lost" in one for one in found(session)
@@ -278,12 +283,30 @@ def test_values_that_a_step_should_have_given_are_missed(session):
     assert any("incomplete: moments: no values at all, of 80 frames" in one for one in found(session))
 
 
-@pytest.mark.parametrize("said", [{"elapsed_s": "long"}, {"lost": "none"}, {"frames": -1}])
-def test_counters_that_are_none_are_damaged(session, said):
+def counted_otherwise(session, **said):
+    """Let the run have counted something else, as one would have that did."""
     counted = json.loads((session / "health.json").read_text())
     counted.pop("crc32")
     (session / "health.json").write_bytes(json.dumps(sealed({**counted, **said}), indent=1).encode())
     forget_manifest(session)
+
+
+def test_losses_that_no_event_names_are_noticed(session):
+    counted_otherwise(session, lost=5)
+    assert "incomplete: gaps: health.json counted 5 lost frames, events name 0" in found(session)
+
+
+def test_frames_behind_the_end_of_the_run_are_noticed(session):
+    cut_frames(session, 10, 13)
+    for step in ("motion", "moments"):
+        (session / "values" / f"{step}.sfv").write_bytes(b"")
+    counted_otherwise(session, next_index=70)
+    assert "damaged: frames: 3 from 77 on, where the run says that it ended" in found(session)
+
+
+@pytest.mark.parametrize("said", [{"elapsed_s": "long"}, {"lost": "none"}, {"frames": -1}])
+def test_counters_that_are_none_are_damaged(session, said):
+    counted_otherwise(session, **said)
     assert any(one.startswith("damaged: health.json: ") for one in found(session, Wanted()))
 
 
