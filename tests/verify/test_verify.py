@@ -8,6 +8,7 @@ import pytest
 import tifffile
 
 from streamfluo import open_session
+from streamfluo.core.control import Change
 from streamfluo.core.source import Gap
 from streamfluo.engine.config import parse_config
 from streamfluo.engine.engine import Engine
@@ -110,6 +111,12 @@ def test_a_file_that_is_cut_longer_or_gone_is_named(session, how):
         said = found(session)
         assert any(path.name in one and one.startswith("damaged") for one in said), (path, said)
         path.write_bytes(held)
+
+
+@pytest.mark.parametrize("name", ["session.json", "session.copy.json"])
+def test_a_byte_that_changes_no_fact_is_noticed(session, name):
+    (session / name).write_bytes((session / name).read_bytes().replace(b"\n", b" ", 1))
+    assert f"damaged: {name}: not as it was written (crc32 or its layout differs)" in found(session)
 
 
 def test_a_damaged_frame_is_named_by_its_number(session):
@@ -461,17 +468,18 @@ def test_a_session_of_several_planes_is_verified_and_one_planes_lost_frame_is_na
     assert any(f"incomplete: {plane}/moments: no values at all, of 10 frames" in one for one in found(tmp_path / "s"))
 
 
-def test_live_changes_are_made_again_at_their_frames(tmp_path):
-    from streamfluo.core.control import Change
+def run_changed(folder):
+    config = '[record]\nraw = true\ncheckpoint_s = 0.001\n[[step]]\nkind = "spots"\n'
+    return run(folder, config, changes=[Change(30, "spots", "false_alarms", 20.0)])
 
-    config = '[record]\nraw = true\n[[step]]\nkind = "spots"\n'
-    with open_source(URI) as source:
-        engine = Engine(
-            source, parse_config(config), tmp_path / "s", changes=[Change(30, "spots", "false_alarms", 20.0)]
-        )
-        engine.start()
-        engine.wait()
-    session = open_session(tmp_path / "s")
+
+def test_of_a_run_that_was_changed_a_sample_does_not_begin_in_the_middle(tmp_path, sampled):
+    said = verify_session(run_changed(tmp_path / "s"), Wanted()).checked
+    assert said[1:] == ["frames 0 to 15 recomputed", "snapshots not recomputed, --full does"]
+
+
+def test_live_changes_are_made_again_at_their_frames(tmp_path):
+    session = open_session(run_changed(tmp_path / "s"))
     assert [event["event"] for event in session.events].count("set") == 1
     assert found(tmp_path / "s", Wanted(full=True)) == []
     path = tmp_path / "s" / "events.jsonl"
