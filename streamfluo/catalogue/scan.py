@@ -51,7 +51,7 @@ def scan(folder: Path, file: Path, progress: Progress = lambda done, of: None) -
         known = _known(connection)
         if not there and not any(_below(path, folder) for path in known):
             raise SessionError(f"{folder}: no session in it or below it; sessions are folders with a session.json")
-        if not there and not closed and not any(entry.name != file.name for entry in os.scandir(folder)):
+        if not there and not closed and not set(os.listdir(folder)) - {file.name}:
             raise SessionError(f"{folder}: empty now; is its disk there? the catalogue is left as it is")
         found = _take(connection, there, known, progress)
         found.closed.extend(closed)

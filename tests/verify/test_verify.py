@@ -377,6 +377,27 @@ def test_an_export_is_equal_until_one_pixel_or_number_of_it_is_changed(session, 
     assert (verdict.word, verdict.code) == ("differs", 6), verdict
 
 
+def test_a_file_that_no_export_has_cannot_be_told(session, tmp_path):
+    export_session(open_session(session), "csv", tmp_path / "copy")
+    (tmp_path / "copy" / "more.csv").write_text("1")
+    (one,) = found(session, Wanted(False, against=(tmp_path / "copy",)))
+    assert one == f"cannot tell: {tmp_path}/copy/more.csv: no file of such an export"
+
+
+def test_a_movie_that_has_more_frames_is_compared_at_their_indices(tmp_path):
+    with open_source(URI) as source:
+        engine = Engine(type("G", (Gappy,), {})(source), parse_config(CONFIG), tmp_path / "s")
+        engine.start()
+        engine.wait()
+    frames = open_session(tmp_path / "s").read_frames(0, 80)
+    movie = np.insert(frames, [20] * 5, 0, axis=0)
+    assert len(movie) == 80
+    tifffile.imwrite(tmp_path / "movie.tif", movie)
+    assert found(tmp_path / "s", Wanted(False, against=(tmp_path / "movie.tif",))) == [
+        f"differs: {tmp_path}/movie.tif: frame 25 is at 20 in the movie"
+    ]
+
+
 def test_a_corrected_movie_is_compared_with_the_step_that_handed_it_on(session, tmp_path):
     export_step_frames(open_session(session), "motion", "tiff", tmp_path / "copy")
     movie = tmp_path / "copy" / "motion.ome.tif"
