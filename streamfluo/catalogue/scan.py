@@ -7,11 +7,12 @@ import sqlite3
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
-from filelock import AcquireReturnProxy, FileLock, Timeout
+from filelock import FileLock, Timeout
 
 from ..core.errors import SessionError
 from .database import CatalogueError, opened, put, transaction
@@ -201,7 +202,7 @@ def _now() -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
 
 
-def _alone(file: Path) -> AcquireReturnProxy:
+def _alone(file: Path) -> AbstractContextManager[object]:
     """The lock of whoever scans into a file, held once. Raises CatalogueError at once where another one does."""
     lock = FileLock(file.with_name(f".{file.name}.lock"))
     try:
