@@ -1,4 +1,4 @@
-"""What compiles the kernels of spots in parts, beside each other: finding 11 s of a core, measuring 14, known places 4."""
+"""What compiles the kernels of spots in parts, beside each other: 11 s of a core to find, 14 to fit, 4 to integrate."""
 
 from __future__ import annotations
 
