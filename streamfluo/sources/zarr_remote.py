@@ -25,6 +25,7 @@ from .selection import parse_selection
 from .zarr_store import ZarrSource
 
 ASK_FOR_LIBRARY = 'needs fsspec and its part for this store; install them with pip install "streamfluo[remote]"'
+FILES = {".tif", ".tiff", ".btf", ".h5", ".hdf5", ".nwb", ".mat", ".npy", ".avi", ".mp4", ".mkv", ".mov", ".zip"}
 MAX_ASKED = 20_000  # chunks that a web server is asked for one by one: some minutes
 AT_ONCE = 32
 PIECES, PIECE_BYTES = 64, 64 << 10  # of chunks, in what tells one recording from another
@@ -42,6 +43,8 @@ class RemoteZarrSource(Source):
 
     def __init__(self, uri: str) -> None:
         location, _, query = uri.partition("?")
+        if PurePosixPath(location).suffix.lower() in FILES:
+            raise SourceError(f"{location}: only Zarr is read from elsewhere; copy the file to this machine")
         known = tuple(name for name in ZarrSource.selections if name != "follow")
         selection = parse_selection(query, location, known=known)
         self._inner = _Elsewhere(cast(Path, _Place(location)), selection)

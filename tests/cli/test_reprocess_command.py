@@ -19,9 +19,9 @@ STOPPED = r"stopped: 1 of 3 recordings done, 1 failed, 1 left; the same command 
 
 
 def test_ctrl_c_says_in_one_line_what_is_done_what_is_left_and_how_to_go_on(tmp_path, monkeypatch):
-    def stopped(stated, wanted, out, on):
-        yield Outcome(*wanted[0], "done", frames=3)
-        yield Outcome(*wanted[1], "failed", why="broken")
+    def stopped(tasks, out, on):
+        yield Outcome(*tasks[0].recording, "done", frames=3)
+        yield Outcome(*tasks[1].recording, "failed", why="broken")
         raise KeyboardInterrupt
 
     monkeypatch.setattr(reprocessing, "reprocess", stopped)
