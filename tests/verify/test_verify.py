@@ -1,6 +1,8 @@
 """Sessions verified: what is damaged, incomplete, not reproducible, or cannot be told, each said apart."""
 
+import errno
 import json
+import os
 import shutil
 
 import numpy as np
@@ -449,3 +451,23 @@ def test_a_session_made_of_parts_or_by_refining_is_not_called_unreproducible(ses
     assert found(session, Wanted()) == []
     resealed(session, parts=None, refined_from={"session": "x", "sha256": "y", "passes": 1})
     assert any("made by refining" in one for one in found(session, Wanted()))
+
+
+def test_a_folder_that_may_not_be_looked_into_is_said_and_others_are_verified(session, tmp_path, monkeypatch):
+    (tmp_path / "closed").mkdir()
+    scandir = os.scandir
+
+    def refusing(path="."):
+        if str(path).endswith("closed"):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refusing)
+    assert sessions_in(tmp_path) == [tmp_path / "closed", session]
+
+    def forbidden(folder):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(folder))
+
+    monkeypatch.setattr("streamfluo.verify.verifying.is_held", forbidden)
+    assert verify_session(tmp_path / "closed").findings[0].what == "may not be looked into: Permission denied"
+    assert words(tmp_path / "closed") == "cannot tell"
