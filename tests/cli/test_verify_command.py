@@ -98,8 +98,6 @@ def test_a_pattern_passes_over_folders_in_which_there_is_no_session(shelf):
     assert "fits 1 folder, and no session is in them" in str(refused.exception)
 
 
-@pytest.mark.parametrize(
-    ("name", "said"), [("", "a name of no letters"), ("good/session.json", "a file; name")]
-)
+@pytest.mark.parametrize(("name", "said"), [("", "a name of no letters"), ("good/session.json", "a file; name")])
 def test_what_is_no_folder_is_said_to_be_none(shelf, name, said):
     assert said in str(verify(f"{shelf}/{name}" if name else "").exception)
