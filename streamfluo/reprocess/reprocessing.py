@@ -15,7 +15,7 @@ from ..session.lock import take
 from .cluster import Workers, connected
 from .collections import LEDGER
 from .in_parts import PartTask, learn_first, merged, parts_of, process_part
-from .one_recording import Outcome, Task, reprocess_one, there
+from .one_recording import Outcome, Task, reprocess_one, there, why
 from .recordings import Recording
 
 FOUND = "outcomes.json"
@@ -82,7 +82,7 @@ def _in_parts(workers: Workers, tasks: Sequence[Task], on: Cluster) -> Iterator[
                     _of_parts(workers, parts) if (parts := parts_of(task, on.parts, folder, on.sample)) else there(task)
                 )
             except (StreamfluoError, OSError) as error:
-                outcome = Outcome(*task.recording, "failed", str(error))
+                outcome = Outcome(*task.recording, "failed", why(error))
         yield outcome._replace(seconds=time.monotonic() - began)
 
 
