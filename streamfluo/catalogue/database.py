@@ -162,13 +162,6 @@ def put(connection: sqlite3.Connection, entry: Entry, about: dict[str, str | Non
     return int(number)
 
 
-def forget(connection: sqlite3.Connection, number: int) -> None:
-    """Remove a row and what belongs to it."""
-    connection.execute("DELETE FROM sessions WHERE id = ?", (number,))
-    for table in ("measures", "words", "texts", "previews"):
-        connection.execute(f"DELETE FROM {table} WHERE session = ?", (number,))
-
-
 def _plain(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode()
 

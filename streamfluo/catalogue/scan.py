@@ -11,7 +11,7 @@ from itertools import islice
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
-from filelock import FileLock, Timeout
+from filelock import AcquireReturnProxy, FileLock, Timeout
 
 from ..core.errors import SessionError
 from .database import CatalogueError, opened, put, transaction
@@ -206,17 +206,16 @@ def _now() -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
 
 
-def _alone(file: Path) -> FileLock:
-    """The lock of whoever scans into a file. Raises CatalogueError at once where another one does."""
+def _alone(file: Path) -> AcquireReturnProxy:
+    """The lock of whoever scans into a file, held once. Raises CatalogueError at once where another one does."""
     lock = FileLock(file.with_name(f".{file.name}.lock"))
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        lock.acquire(timeout=0)
+        return lock.acquire(timeout=0)
     except Timeout:
         raise CatalogueError(f"{file}: another scan writes it; wait for that, or name another file with --to") from None
     except OSError as error:
         raise CatalogueError(f"{file}: cannot be written: {error.strerror}; name another file with --to") from None
-    return lock
 
 
 def _real(folder: Path) -> Path:

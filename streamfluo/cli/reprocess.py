@@ -58,7 +58,8 @@ def reprocess(
     """Run a config over many recordings side by side, each a session like that of a single run; what is done already
     is left alone."""
     from ..reprocess.recordings import recordings
-    from ..reprocess.reprocessing import Cluster, reprocess_tasks
+    from ..reprocess.reprocessing import Cluster
+    from ..reprocess.reprocessing import reprocess as reprocessed
     from ..sweep.grid import axes_of, check, points_of, tasks_of
 
     if sample is not None and parts == 1:
@@ -75,7 +76,7 @@ def reprocess(
     if cluster == "local":
         compile_first(settings, wanted[0].uri)
     tasks = tasks_of(points, stated, str(out.resolve()))
-    outcomes = follow(reprocess_tasks(tasks, out, Cluster(cluster, workers or cores(), parts, sample)), len(points))
+    outcomes = follow(reprocessed(tasks, out, Cluster(cluster, workers or cores(), parts, sample)), len(points))
     became = Counter(outcome.became for outcome in outcomes.values())
     table = Table("recordings", "done", "there already", "failed", box=None)
     table.add_row(str(len(points)), *(str(became[name]) for name in ("done", "there", "failed")))

@@ -63,7 +63,7 @@ def _added(session: Path, file: Path) -> str:
     """Add a session by `streamfluo catalogue add`; return why it could not be, "" if it was."""
     words = [sys.executable, "-m", "streamfluo", "catalogue", "add", "--background", "--to", str(file), str(session)]
     try:
-        done = subprocess.run(words, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
+        done = subprocess.run(words, capture_output=True, text=True, errors="replace", timeout=PATIENCE_S, check=False)
     except (OSError, subprocess.SubprocessError) as error:
         return f"{session}: {error}"
     if done.returncode == 0:

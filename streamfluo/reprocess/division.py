@@ -37,11 +37,6 @@ class Division:
     tolerances: tuple[tuple[str, dict[str, float]], ...] = ()
     planes: tuple[tuple[str, ...], ...] = ()
 
-    @property
-    def sampled_frames(self) -> int:
-        """How many frames teach."""
-        return sum(stop - first for first, stop in self.sample)
-
     def facts(self, parts: int) -> dict[str, Any]:
         """Return what a session says of it."""
         if self.way == "merged":

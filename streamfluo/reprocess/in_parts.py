@@ -258,5 +258,6 @@ def _saved(path: Path) -> Mapping[str, Mapping[str, Any]]:
 def _opened(task: Task, config: Config) -> Source:
     source = open_source(task.recording.uri, planes=bool(named_planes(config.steps)))
     if not source.seekable:
+        source.close()
         raise SourceError(f"{task.recording.uri}: a stream goes by once; record it, and reprocess the session")
     return source

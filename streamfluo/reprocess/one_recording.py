@@ -27,12 +27,13 @@ from .collections import LEDGER
 from .recordings import Recording
 
 Became = Literal["done", "there", "failed"]
+Stated = tuple[str, str, tuple[str, ...]]  # a config: its name, text and changes
 
 
 class Task(NamedTuple):
-    """What a worker is given: the config's name, text and changes, a recording, the folder of all sessions."""
+    """What a worker is given: the config, a recording, the folder of all sessions."""
 
-    config: tuple[str, str, tuple[str, ...]]
+    config: Stated
     recording: Recording
     out: str
 

@@ -12,16 +12,14 @@ from typing import NamedTuple, TypeVar
 from ..core.errors import SessionError, SourceError, StreamfluoError
 from ..session.files import save_json
 from ..session.lock import take
-from .cluster import Workers, connected
+from .cluster import ClusterError, Workers, connected
 from .collections import LEDGER
 from .in_parts import PartTask, learn_first, merged, parts_of, process_part
 from .one_recording import Outcome, Task, reprocess_one, there, why
-from .recordings import Recording
 
 FOUND = "outcomes.json"
 PARTS = "-parts-"  # in the name of the hidden folder of a recording's parts, until they are one session
 Out = TypeVar("Out")
-Stated = tuple[str, str, tuple[str, ...]]
 
 
 class Cluster(NamedTuple):
@@ -34,16 +32,12 @@ class Cluster(NamedTuple):
     sample: int | None = None
 
 
-def reprocess(config: Stated, wanted: Sequence[Recording], out: Path, on: Cluster) -> Iterator[Outcome]:
-    """Yield what became of each recording, in the order in which they end; at the end it stands in `out` as well.
+def reprocess(tasks: Sequence[Task], out: Path, on: Cluster) -> Iterator[Outcome]:
+    """Yield what became of each task, in the order in which they end; at the end it stands in `out` as well.
 
-    config: its name, text and changes. Raises SessionError while another reprocessing has the folder.
+    Tasks of one recording may differ in their changes. Raises SessionError while another reprocessing has the folder,
+    ClusterError without workers.
     """
-    yield from reprocess_tasks([Task(config, recording, str(out.resolve())) for recording in wanted], out, on)
-
-
-def reprocess_tasks(tasks: Sequence[Task], out: Path, on: Cluster) -> Iterator[Outcome]:
-    """Yield what became of each task, as `reprocess` does; tasks of one recording may differ in their changes."""
     lock = take(out)
     try:
         for left in out.glob(f".*{PARTS}*"):  # by a program that was ended: nobody else has the folder
@@ -81,6 +75,8 @@ def _in_parts(workers: Workers, tasks: Sequence[Task], on: Cluster) -> Iterator[
                 outcome = (
                     _of_parts(workers, parts) if (parts := parts_of(task, on.parts, folder, on.sample)) else there(task)
                 )
+            except ClusterError:  # of no other recording anything would come either
+                raise
             except (StreamfluoError, OSError) as error:
                 outcome = Outcome(*task.recording, "failed", why(error))
         yield outcome._replace(seconds=time.monotonic() - began)

@@ -13,9 +13,11 @@ from ..core.decision import Decision
 from ..core.plane import ONE_PLANE, in_plane
 from ..core.source import Gap
 from .record_file import Damage
-from .schema import CurateFacts, EventFacts, GapFacts, JoinedFacts, SetFacts, unsealed
+from .schema import CurateFacts, EventFacts, GapFacts, JoinedFacts, MutedFacts, SetFacts, unsealed
 
-_FACTS: Mapping[Any, Any] = {"gap": GapFacts, "joined": JoinedFacts, "set": SetFacts, "curate": CurateFacts}
+_FACTS: Mapping[Any, Any] = {
+    "gap": GapFacts, "joined": JoinedFacts, "muted": MutedFacts, "set": SetFacts, "curate": CurateFacts,
+}  # fmt: skip
 
 
 def read_events(path: Path, version: int) -> tuple[tuple[dict[str, Any], ...], list[Damage]]:

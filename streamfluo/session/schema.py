@@ -93,6 +93,7 @@ class PlaneHealthFacts(msgspec.Struct, frozen=True):
     """What health.json says of one plane of several."""
 
     frames: Count = 0
+    lost: Count = 0
     next_index: Count = 0
 
 
@@ -100,7 +101,9 @@ class HealthFacts(msgspec.Struct, frozen=True):
     """health.json, as far as a session reads it."""
 
     frames: Count = 0
+    lost: Count = 0
     next_index: Count = 0
+    elapsed_s: float = 0.0
     planes: dict[str, PlaneHealthFacts] = {}
     edges: dict[str, dict[str, int]] = {}
     muted: dict[str, str] = {}
@@ -142,6 +145,14 @@ class JoinedFacts(msgspec.Struct, frozen=True):
 
     frame: Count
     seq: Count
+
+
+class MutedFacts(msgspec.Struct, frozen=True):
+    """A muted step's line of events.jsonl: the first frame that it has no values of, and why."""
+
+    step: str
+    frame: int
+    error: str = ""
 
 
 class SetFacts(msgspec.Struct, frozen=True):

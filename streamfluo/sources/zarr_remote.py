@@ -25,9 +25,11 @@ from .selection import parse_selection
 from .zarr_store import ZarrSource
 
 ASK_FOR_LIBRARY = 'needs fsspec and its part for this store; install them with pip install "streamfluo[remote]"'
+FILES = {".tif", ".tiff", ".btf", ".h5", ".hdf5", ".nwb", ".mat", ".npy", ".avi", ".mp4", ".mkv", ".mov", ".zip"}
 MAX_ASKED = 20_000  # chunks that a web server is asked for one by one: some minutes
 AT_ONCE = 32
 PIECES, PIECE_BYTES = 64, 64 << 10  # of chunks, in what tells one recording from another
+PLACE_BYTES = 1 << 20  # that an address counts for, as nobody says how many it has: chunks of 1 GB, none larger
 
 
 class RemoteZarrSource(Source):
@@ -41,6 +43,8 @@ class RemoteZarrSource(Source):
 
     def __init__(self, uri: str) -> None:
         location, _, query = uri.partition("?")
+        if PurePosixPath(location).suffix.lower() in FILES:
+            raise SourceError(f"{location}: only Zarr is read from elsewhere; copy the file to this machine")
         known = tuple(name for name in ZarrSource.selections if name != "follow")
         selection = parse_selection(query, location, known=known)
         self._inner = _Elsewhere(cast(Path, _Place(location)), selection)
@@ -61,7 +65,7 @@ class RemoteZarrSource(Source):
 
 
 class _Place:
-    """An address where a `Path` is expected: its name, and no time at which it was written."""
+    """An address where a `Path` to a file is expected: its name, some bytes, and no time at which it was written."""
 
     def __init__(self, location: str) -> None:
         self._location = location.rstrip("/")
@@ -71,7 +75,13 @@ class _Place:
         return self._location
 
     def stat(self) -> SimpleNamespace:
-        return SimpleNamespace(st_mtime_ns=0)
+        return SimpleNamespace(st_mtime_ns=0, st_size=PLACE_BYTES)
+
+    def is_file(self) -> bool:
+        return True
+
+    def is_dir(self) -> bool:
+        return False
 
 
 class _Elsewhere(ZarrSource):

@@ -16,7 +16,7 @@ from ..core.registry import register
 from ..core.spec import Spec
 from ..core.state import State
 from ..core.unseen import VALID, known_pixels, valid_frames
-from .compile_parts import compile_detection, compile_measurement
+from .compile_parts import compile_detection, compile_known, compile_measurement
 from .detection_passes import DetectionPasses, pass_rates
 from .doubts import Doubts
 from .histogram import PhotonHistogram
@@ -108,7 +108,7 @@ class Spots(Operator):
         {"model": "gauss", "sigma_px": (1.2, 1.5), "false_alarms": 100.0, "crop_px": 7},
     )
     live = {"false_alarms": 20.0}
-    compiles = (compile_detection, compile_measurement)
+    compiles = (compile_detection, compile_measurement, compile_known)
 
     def __init__(self, params: SpotsParams, spec: Spec, device: str = "cpu") -> None:
         super().__init__(params, spec, device)

@@ -15,9 +15,8 @@ from ..core.registry import find_operator
 from ..engine.building import named_planes
 from ..engine.chain import Chain
 from ..engine.config import Config, parse_config, with_overrides
-from ..reprocess.one_recording import Task
+from ..reprocess.one_recording import Stated, Task
 from ..reprocess.recordings import MAX_NAME, Recording
-from ..reprocess.reprocessing import Stated
 from ..sources.opening import open_source
 
 _UNSAFE = re.compile(r"[^\w.+=,-]+")

@@ -188,13 +188,14 @@ def merging_is_associative(subject: Subject) -> None:
 
 @law
 def frozen_takes_any_part(subject: Subject) -> None:
-    """What has learned and is frozen takes frames of any index, in whatever blocks, to the bit; no id is new."""
+    """What has learned and is frozen takes frames of any index, in whatever blocks, gaps told or not, to the bit; no id
+    is new."""
     operator = subject.make()
     if not isinstance(operator, Freezable):
         return
     subject.feed(operator, subject.blocks())
     learned, found = operator.state(), []
-    for sizes in ((32,), (1, 7, 30)):
+    for sizes, gaps_told in (((32,), False), ((1, 7, 30), True)):
         part = subject.make()
         assert isinstance(part, Freezable)
         part.restore(learned)
@@ -204,7 +205,7 @@ def frozen_takes_any_part(subject: Subject) -> None:
             return
         outputs = subject.feed(part, subject.blocks(sizes, stop=32))
         part.begin_part()
-        outputs += subject.feed(part, subject.blocks(sizes, start=32))
+        outputs += subject.feed(part, subject.blocks(sizes, start=32), gaps_told)
         ids = {tuple(arrays["ids"].tolist()) for arrays in outputs if "ids" in arrays}
         assert len(ids) < 2, f"frozen, it gives values of other ids as frames go by: {sorted(ids)}"
         found.append(subject.results(part, outputs))

@@ -47,10 +47,10 @@ def _of_plane(session: Session) -> Iterator[Finding]:
         yield Finding("damaged", f"{of}frames", f"{beyond} from {stop} on, where the run says that it ended")
     counted = session.health.get("planes", {}).get(session.plane_name, {}) if session.plane_name else session.health
     if session.has_journal:
-        told, there = int(counted.get("frames", 0)), session.frames + sum(b - a for a, b in _unrecorded(session))
+        told, there = counted.get("frames", 0), session.frames + sum(b - a for a, b in _unrecorded(session))
         if told > there:
             yield Finding("incomplete", f"{of}frames", f"health.json counted {told}, {there} are there")
-    if (noted := int(counted.get("lost", 0))) > session.lost:
+    if (noted := counted.get("lost", 0)) > session.lost:
         yield Finding("incomplete", f"{of}gaps", f"health.json counted {noted} lost frames, events name {session.lost}")
 
 
@@ -94,7 +94,7 @@ def _unrecorded(session: Session) -> list[tuple[int, int]]:
 
 
 def _of_steps(whole: Session) -> Iterator[Finding]:
-    muted = {str(event["step"]): int(event["frame"]) for event in whole.events if event["event"] == "muted"}
+    muted = {event["step"]: event["frame"] for event in whole.events if event["event"] == "muted"}
     for name in whole.planes:
         session = whole.plane(name)
         seen = _seen(session)
@@ -114,12 +114,9 @@ def _of_steps(whole: Session) -> Iterator[Finding]:
                 )
             elif len(lacking) and whole.state == "finished":
                 yield Finding("incomplete", full, f"no values at all, of {len(expected)} frames")
-            if whole.state == "finished" and not session.snapshot(step) and _gives_snapshots(facts) and len(seen):
+            pictured = any(given.kind == "snapshot" for given in facts.gives)
+            if whole.state == "finished" and pictured and len(seen) and not session.snapshot(step):
                 yield Finding("incomplete", full, "no snapshots, which it should have left")
-
-
-def _gives_snapshots(facts: object) -> bool:
-    return any(given.kind == "snapshot" for given in facts.gives)  # type: ignore[attr-defined]
 
 
 def _spelled(indices: np.ndarray) -> str:

@@ -57,7 +57,7 @@ def recomputed(session: Session, full: bool, progress: Progress = lambda frames:
         config = _config_of(session)
         with _frames_of(session, config) as source:
             chain = _chain_of(session, config, source)
-            full = full or 0 < float(session.health.get("elapsed_s", 0)) < SHORT_S
+            full = full or 0 < session.health.get("elapsed_s", 0) < SHORT_S
             checkpoint = None if full else _last(session)
             total = session.next_index - first_index(source)
             stop = session.next_index if full or total <= HEAD_FRAMES else first_index(source) + HEAD_FRAMES

@@ -14,7 +14,7 @@ LOWEST = 2.2  # thresholds below are not considered [noise σ]
 CLEAR = 3.5  # peaks beyond hardly are noise [noise σ]
 EMPTY = 4.5  # threshold where nothing stands out of the noise [noise σ]
 ENOUGH, GONE = 10.0, 4.0  # evidence from which on spikes are told, and below which no more: simulated cells without
-# any reached 9.5 at most in 28 times 10 s, those of SNR 3 all reached 20
+# any reached 6 at most in 28 times 10 s, those of SNR 3 all reached 22
 SHRUNK_BY = 20.0  # peaks that noise of σ 1 counts for
 PEAKS = 100  # of noise that a threshold is learned from
 DOUBTFUL = 0.6  # expected F1 below which a cell's spikes are said to be doubtful

@@ -1,13 +1,18 @@
 """Parts of one cell are joined, two cells are not; the compactness of footprints, and what it is for."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
 import streamfluo
 from streamfluo import Block, Spec
+from streamfluo.calcium.extract import extraction
 from streamfluo.calcium.extract.background import Background
 from streamfluo.calcium.extract.components import Components
 from streamfluo.calcium.extract.duplicates import find_duplicate, join
+from streamfluo.calcium.extract.extraction import Extraction
+from streamfluo.calcium.extract.params import ExtractParams
 from streamfluo.calcium.extracted_components import MEASURES
 from streamfluo.calcium.kernels.compactness import compactness
 from streamfluo.simulate import calcium
@@ -157,3 +162,13 @@ def test_a_crowd_of_more_neighbours_than_there_was_room_for_is_compared_and_rest
     again = Components((41, 41), (25, 25), 1, 20, 0.0)
     again.restore(cells.state("cells_"), "cells_", "test")
     np.testing.assert_array_equal(again["overlap"], cells["overlap"])
+
+
+def test_of_two_that_are_explained_by_each_other_the_brighter_one_stays(monkeypatch):
+    left = [0, 1]
+    explained = {0: "explained by a neighbour", 1: "explained by a neighbour"}
+    monkeypatch.setattr(extraction, "to_remove", lambda *_: explained if len(left) == 2 else {})
+    cells = SimpleNamespace(energy=np.array([1.0, 2.0], np.float32))
+    known = SimpleNamespace(cells=cells, params=ExtractParams(), _remove=lambda k, reason: left.remove(k))
+    Extraction._remove_explained(known)
+    assert left == [1]

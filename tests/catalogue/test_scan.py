@@ -83,6 +83,21 @@ def test_a_copy_is_a_session_of_its_own(shelf, file):
     assert (found.new, found.moved) == ([str(shelf / "copy")], [])
 
 
+def test_a_copy_in_another_folder_is_a_session_of_its_own(shelf, file, tmp_path):
+    scan(shelf, file)
+    shutil.copytree(shelf / "monday/two", tmp_path / "backup/two")
+    found = scan(tmp_path / "backup", file)
+    assert (found.new, found.moved) == ([str(tmp_path / "backup/two")], [])
+
+
+def test_a_scan_lets_go_of_its_catalogue(file):
+    lock = scanning._alone(file)
+    with lock:
+        pass
+    with FileLock(file.with_name(f".{file.name}.lock")).acquire(timeout=0):
+        pass  # while whoever scanned still knows it
+
+
 def test_a_session_that_is_gone_is_said_once_and_kept_until_it_is_there_again(shelf, file, tmp_path):
     scan(shelf, file)
     (shelf / "monday/two").rename(tmp_path / "aside")

@@ -109,3 +109,11 @@ def test_order_and_unknown_values_do_not_matter():
     mixed = trend_of(np.append(times[order], [np.nan, 1.0]), np.append(values[order], [1.0, np.nan]))
     assert mixed.verdict == trend_of(times, values).verdict
     np.testing.assert_array_equal(mixed.value, trend_of(times, values).value)
+
+
+def test_a_figure_that_is_alike_on_most_days_is_not_outside_for_a_hair():
+    values = np.full(20, 5.0)
+    values[[3, 9]], values[-1] = 5.5, 5.1
+    assert trend_of(DAY_S * np.arange(20.0), values).verdict == "steady"
+    values[-1] = 7.0
+    assert trend_of(DAY_S * np.arange(20.0), values).verdict == "outside"

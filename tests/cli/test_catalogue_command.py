@@ -102,7 +102,7 @@ def test_what_is_reprocessed_goes_into_a_catalogue_and_is_done_without_one(shelf
     shutil.copytree(shelf / "one", tmp_path / "out/one")
     (tmp_path / "theirs").write_text("what somebody keeps here, which is no catalogue" * 9)
     (tmp_path / "movie.tif").touch()
-    monkeypatch.setattr("streamfluo.reprocess.reprocessing.reprocess_tasks", lambda *given: iter(()))
+    monkeypatch.setattr("streamfluo.reprocess.reprocessing.reprocess", lambda *given: iter(()))
     words = ("reprocess", "moments", "movie.tif", "--out", "out", "--cluster", "tcp://nobody", "--catalogue")
     assert command(*words, "c.sqlite", cwd=tmp_path).returncode == 0
     assert "1 session" in command("find", "c.sqlite", cwd=tmp_path).stdout

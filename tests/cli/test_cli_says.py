@@ -189,7 +189,7 @@ def test_what_the_encoding_of_a_pipe_lacks_is_a_question_mark(tmp_path):
 MISTAKEN = {  # what somebody types: what is said
     "a camera without its library": (("camera", "mm:demo"), 'mm:demo: needs pymmcore-plus; .*"streamfluo.camera."'),
     "another camera without it": (("record", "mm:rig.cfg"), "mm:rig.cfg: needs pymmcore-plus"),
-    "an address of the web": (("record", "http://rig/movie.tif"), "no reader for 'http:'; there is .avi"),
+    "an address of the web": (("record", "http://rig/movie.tif"), "only Zarr is read from elsewhere; copy the file"),
     "noise for an array": (("record", "noise.npy"), "noise.npy: not an array that can be read: no array begins it"),
     "a text for traces": (("count", "words.txt"), "words.txt: no reader for '.txt'; there is .npy, .npz, .csv"),
     "a misspelt session, in the browser": (

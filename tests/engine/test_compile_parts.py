@@ -31,14 +31,14 @@ def without_kernels(kind):
     return built
 
 
-@pytest.mark.parametrize("kind", IN_PARTS)
-def test_what_a_kind_compiles_in_parts_leaves_nothing_to_compile(kind):
+@pytest.mark.parametrize(("kind", "params"), [*((kind, {}) for kind in IN_PARTS), ("spots", {"detect": "mean"})])
+def test_what_a_kind_compiles_in_parts_leaves_nothing_to_compile(kind, params):
     built, operator = without_kernels(kind), find_operator(kind)
     for compile_part in (*operator.compiles, *operator.compiles_later):
-        compile_part(built_params(operator, {}, SPEC), SPEC)
+        compile_part(built_params(operator, params, SPEC), SPEC)
     in_parts = compiled(built)
     assert len(in_parts) > 1
-    create(kind, SPEC)
+    create(kind, SPEC, **params)
     assert compiled(built) == in_parts
 
 

@@ -171,6 +171,7 @@ def files_of(folder):
             "health.json",
             "session.json",
             "session.copy.json",
+            "manifest.json",  # sums of these, too
         ):
             kept[str(path.relative_to(folder))] = path.read_bytes()
     return kept

@@ -17,6 +17,7 @@ import tifffile
 from streamfluo import __version__, open_session
 from streamfluo.reprocess import cluster
 from streamfluo.reprocess.cluster import ClusterError, connected
+from streamfluo.reprocess.one_recording import Task
 from streamfluo.reprocess.recordings import recordings
 from streamfluo.reprocess.reprocessing import Cluster, reprocess
 
@@ -68,6 +69,10 @@ def cluster_of(folder, protocol="tcp", options=(), env=None, worker_options=(), 
             yield head, json.loads(found.read_text())["address"]
 
 
+def tasks(stated, wanted, out):
+    return [Task(stated, recording, str(out.resolve())) for recording in wanted]
+
+
 def done(outcomes):
     return {outcome.name: (outcome.became, outcome.frames) for outcome in outcomes}
 
@@ -76,7 +81,7 @@ def test_workers_in_other_processes_are_reached_over_tcp(movies):
     with cluster_of(movies) as (_, address):
         assert address.startswith("tcp://")
         wanted = recordings([f"{movies}/day*.tif"])
-        assert done(reprocess(STATED, wanted, movies / "out", Cluster(address))) == {
+        assert done(reprocess(tasks(STATED, wanted, movies / "out"), movies / "out", Cluster(address))) == {
             "day0": ("done", 60), "day1": ("done", 61), "day2": ("done", 62)
         }  # fmt: skip
     mean = tifffile.imread(movies / "day1.tif").mean(0)
@@ -110,14 +115,16 @@ def test_workers_are_reached_over_tls_as_the_configuration_of_dask_has_it(movies
         assert address.startswith("tls://")
         with dask.config.set(tls_config(cert, key)):
             wanted = recordings([f"{movies}/day0.tif"])
-            assert done(reprocess(STATED, wanted, movies / "out", Cluster(address))) == {"day0": ("done", 60)}
+            assert done(reprocess(tasks(STATED, wanted, movies / "out"), movies / "out", Cluster(address))) == {
+                "day0": ("done", 60)
+            }
         (movies / "else").mkdir()
         other_cert, other_key = certificates(movies / "else")
         stranger = dask.config.set(tls_config(other_cert, other_key))
         refused = pytest.raises(ClusterError, match="no scheduler answers")
         with pytest.MonkeyPatch.context() as patch, stranger, refused:
             patch.setattr(cluster, "WAIT_S", 3.0)
-            list(reprocess(STATED, wanted, movies / "other", Cluster(address)))
+            list(reprocess(tasks(STATED, wanted, movies / "other"), movies / "other", Cluster(address)))
 
 
 def test_a_cluster_that_vanishes_is_one_line_nothing_half_is_called_done_and_the_next_run_goes_on(movies):
@@ -125,7 +132,7 @@ def test_a_cluster_that_vanishes_is_one_line_nothing_half_is_called_done_and_the
     tifffile.imwrite(movies / "long.tif", np.tile(frames, (40, 1, 1)))
     wanted, out = recordings([f"{movies}/day0.tif", f"{movies}/long.tif"]), movies / "out"
     with cluster_of(movies) as (head, address):
-        found = reprocess(STATED, wanted, out, Cluster(address))
+        found = reprocess(tasks(STATED, wanted, out), out, Cluster(address))
         assert next(found).name == "day0"
         while not (out / "long" / "session.json").exists():
             time.sleep(0.01)
@@ -136,7 +143,7 @@ def test_a_cluster_that_vanishes_is_one_line_nothing_half_is_called_done_and_the
     told = json.loads((out / "reprocess" / "outcomes.json").read_text())
     assert [(one["name"], one["became"]) for one in told] == [("day0", "done")]
     assert open_session(out / "long").state != "finished"
-    again = done(reprocess(STATED, wanted, out, Cluster("local", 1)))
+    again = done(reprocess(tasks(STATED, wanted, out), out, Cluster("local", 1)))
     assert again == {"day0": ("there", 60), "long": ("done", 12000)}
 
 

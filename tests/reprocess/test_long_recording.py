@@ -9,6 +9,7 @@ from streamfluo.core.block import Block
 from streamfluo.core.operator import Gives
 from streamfluo.engine.config import parse_config
 from streamfluo.engine.engine import Engine
+from streamfluo.reprocess.one_recording import Task
 from streamfluo.reprocess.recordings import recordings
 from streamfluo.reprocess.reprocessing import Cluster, reprocess
 from streamfluo.sources.opening import open_source
@@ -74,7 +75,8 @@ def test_what_merges_equals_the_single_run_of_a_long_recording(tmp_path):
     pytest.importorskip("distributed")
     write_movie(tmp_path / "long.tif")
     wanted, on = recordings([str(tmp_path / "long.tif")]), Cluster("local", 2, PARTS)
-    outcomes = list(reprocess(("long.toml", CONFIG, ()), wanted, tmp_path / "out", on))
+    tasks = [Task(("long.toml", CONFIG, ()), one, str(tmp_path / "out")) for one in wanted]
+    outcomes = list(reprocess(tasks, tmp_path / "out", on))
     assert [(o.became, o.frames, o.lost) for o in outcomes] == [("done", FRAMES, 0)]
     with open_source(tmp_path / "long.tif") as source:
         engine = Engine(source, parse_config(CONFIG), tmp_path / "single")

@@ -15,7 +15,8 @@ from streamfluo import open_session
 from streamfluo.core.errors import ConfigError, SessionError, SourceError
 from streamfluo.engine.config import parse_config
 from streamfluo.engine.engine import Engine
-from streamfluo.reprocess.cluster import connected
+from streamfluo.reprocess import reprocessing
+from streamfluo.reprocess.cluster import ClusterError, connected
 from streamfluo.reprocess.one_recording import Task, key_of, reprocess_one
 from streamfluo.reprocess.recordings import Recording, name_of, recordings
 from streamfluo.reprocess.reprocessing import Cluster, reprocess
@@ -33,6 +34,10 @@ def movies(tmp_path):
     for n in range(3):
         tifffile.imwrite(tmp_path / f"day{n}.tif", rng.poisson(50, (40 + n, 20, 24)).astype(np.uint16))
     return tmp_path
+
+
+def tasks(stated, wanted, out):
+    return [Task(stated, recording, str(out.resolve())) for recording in wanted]
 
 
 def single_run(uri, folder, config=CONFIG):
@@ -166,7 +171,7 @@ def test_workers_of_a_cluster_share_the_recordings_and_one_that_is_killed_is_mad
     killing = threading.Thread(target=killed_once, args=[out, "long"])
     killing.start()
     wanted = recordings([f"{movies}/long.tif", f"{movies}/day*.tif", f"{movies}/broken.tif"])
-    outcomes = {outcome.name: outcome for outcome in reprocess(STATED, wanted, out, Cluster("local", 2))}
+    outcomes = {outcome.name: outcome for outcome in reprocess(tasks(STATED, wanted, out), out, Cluster("local", 2))}
     killing.join()
     assert {name: found.became for name, found in outcomes.items()} == {
         "long": "done", "day0": "done", "day1": "done", "day2": "done", "broken": "failed",
@@ -186,12 +191,12 @@ def test_another_cluster_is_refused_in_a_line():
 
 
 def test_a_folder_that_another_reprocessing_has_is_refused(movies):
-    first = reprocess(STATED, [], movies / "out", Cluster("nothing"))
+    first = reprocess([], movies / "out", Cluster("nothing"))
     with pytest.raises(ConfigError):
         next(first)
     held = take(movies / "out")
     with pytest.raises(SessionError, match="another program is writing into it"):
-        next(reprocess(STATED, [], movies / "out", Cluster()))
+        next(reprocess([], movies / "out", Cluster()))
     held.release()
 
 
@@ -201,7 +206,7 @@ def test_what_a_program_that_was_ended_left_of_parts_is_swept(movies):
     (out / ".day0-parts-x1" / "0" / "state.npz").write_bytes(b"half")
     (out / "day1").mkdir()
     with pytest.raises(ConfigError):
-        list(reprocess(STATED, [], out, Cluster("nothing")))
+        list(reprocess([], out, Cluster("nothing")))
     assert sorted(path.name for path in out.iterdir() if path.is_dir()) == ["day1", "reprocess"]
 
 
@@ -224,7 +229,7 @@ def test_a_shelf_of_sixty_is_done_though_one_is_broken_and_workers_are_killed(tm
     for one in killing:
         one.start()
     wanted = recordings([f"{shelf}/*.tif"])
-    outcomes = {outcome.name: outcome for outcome in reprocess(SHELF, wanted, out, Cluster("local", 2))}
+    outcomes = {outcome.name: outcome for outcome in reprocess(tasks(SHELF, wanted, out), out, Cluster("local", 2))}
     for one in killing:
         one.join()
     assert {name for name, outcome in outcomes.items() if outcome.became != "done"} == {"day59"}
@@ -233,5 +238,19 @@ def test_a_shelf_of_sixty_is_done_though_one_is_broken_and_workers_are_killed(tm
     for one in wanted[:59]:
         single_run(one.uri, tmp_path / "single" / one.name, SHELF[1])
         same_results(out / one.name, tmp_path / "single" / one.name)
-    again = {outcome.name: outcome.became for outcome in reprocess(SHELF, wanted, out, Cluster("local", 2))}
+    again = {outcome.name: outcome.became for outcome in reprocess(tasks(SHELF, wanted, out), out, Cluster("local", 2))}
     assert again == {one.name: "there" for one in wanted[:59]} | {"day59": "failed"}
+
+
+def test_without_its_cluster_no_recording_is_said_to_have_failed(movies, monkeypatch):
+    class Gone:
+        def each_done(self, work, tasks, names):
+            raise ClusterError("reprocess: the cluster is gone")
+            yield
+
+    out = movies / "out"
+    out.mkdir()
+    with pytest.raises(ClusterError, match="the cluster is gone"):
+        list(
+            reprocessing._in_parts(Gone(), tasks(STATED, recordings([str(movies / "day0.tif")]), out), Cluster(parts=2))
+        )

@@ -7,7 +7,7 @@ import pytest
 import tifffile
 from seeds import seeds
 
-from streamfluo import open_session
+from streamfluo import Block, Spec, create, open_session
 from streamfluo.core.errors import ConfigError
 from streamfluo.engine.config import parse_config
 from streamfluo.engine.engine import Engine
@@ -79,6 +79,35 @@ def test_parts_come_as_near_to_the_single_run_as_the_session_says(tmp_path, seed
     mean = whole.snapshot("moments")["mean"][inner]
     np.testing.assert_allclose(mean, single.snapshot("moments")["mean"][inner], rtol=0.01)
     np.testing.assert_allclose(whole.snapshot("motion")["mean"][inner], mean, rtol=1e-5)
+
+
+def test_the_evidence_of_a_cell_is_that_of_all_parts():
+    movie, _ = calcium(700, shape=(48, 48), neurons=3, motion_px=0, seed=2)
+    spec = Spec(movie.shape[1:], movie.dtype.name, 1 / 30)
+
+    def fed(operator, first, stop):
+        for at in range(first, stop, 20):
+            operator.update(Block(at, np.arange(at, at + 20) * 33_333_333, movie[at : at + 20]))
+        return operator
+
+    def made():
+        return create("extract", spec, neuron_sigma_px=3.0, decay_s=0.4, ar_order=1)
+
+    def part(first, stop):
+        operator = made()
+        operator.restore(learned)
+        operator.freeze()
+        operator.begin_part()
+        return fed(operator, first, stop)
+
+    learned = fed(made(), 0, 700).state()
+    one, two = part(0, 300), part(300, 700)
+    alone = [each._live.extraction.evidence() for each in (one, two)]
+    one.absorb(two)
+    found = one._live.extraction.evidence()
+    assert (alone[0]["own"] > 0).any()
+    for name, sums in found.items():
+        np.testing.assert_allclose(sums, alone[0][name] + alone[1][name], err_msg=name)
 
 
 def test_a_sample_too_short_to_begin_with_is_named(tmp_path):

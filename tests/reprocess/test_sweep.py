@@ -12,7 +12,7 @@ from streamfluo.reprocess.one_recording import Outcome, reprocess_one
 from streamfluo.reprocess.recordings import Recording, recordings
 from streamfluo.sweep.grid import axes_of, check, name_of, points_of, tasks_of
 from streamfluo.sweep.report import draw_sweep
-from streamfluo.sweep.table import figure_names, rows_of, telling, write_table
+from streamfluo.sweep.table import Row, figure_names, rows_of, telling, write_table
 from streamfluo.sweep.truth import against_truth
 
 CONFIG = '[[step]]\nkind = "bin"\nparams = { bin_px = 1 }\n[[step]]\nkind = "moments"\n'
@@ -126,8 +126,18 @@ def test_the_table_has_a_row_for_each_and_the_picture_what_depends(movie):
         figures = {k: float(v) for k, v in row.items() if k.startswith("moments.") and v}
         assert figures == {k: v for k, v in rows[table.index(row)].figures.items() if k.startswith("moments.")}
     picture = draw_sweep(out / "sweep.png", axes, rows)
-    assert (picture is None) == (not telling(rows, 9))
-    assert picture is None or picture.read_bytes().startswith(b"\x89PNG")
+    assert telling(rows, 9)
+    assert picture is not None
+    assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_what_differs_between_recordings_alone_does_not_depend_on_what_was_swept():
+    points = points_of(axes_of(["bin.bin_px=1,2"]), [Recording(day, f"{day}.tif") for day in ("one", "two")], 100)
+    found = {"one": {"mean": 1.0, "noise": 2.0}, "two": {"mean": 5.0, "noise": 2.0}}
+    rows = [Row(point, "done", (), dict(found[point.recording.name])) for point in points]
+    assert telling(rows, 9) == []
+    rows[0].figures["noise"] = 3.0
+    assert telling(rows, 9) == ["noise"]
 
 
 def test_a_combination_that_failed_has_a_row_without_figures(movie):

@@ -68,6 +68,19 @@ def test_frames_elsewhere_are_those_on_this_disk(tmp_path, served, form):
         assert source.series.source == f"{served}/rec.zarr?frames=1:8&roi=2:10,0:7"
 
 
+def test_chunks_as_large_as_files_are_read_and_those_no_memory_holds_refused(tmp_path, served):
+    for name, side in (("large", 1024), ("absurd", 1 << 15)):
+        array = zarr.create_array(str(tmp_path / f"{name}.zarr"), shape=(20, side, side), chunks=(20, side, side),
+                                  dtype="uint16", fill_value=0)  # fmt: skip
+        if name == "large":
+            array[:] = 7
+    with RemoteZarrSource(f"{served}/large.zarr") as source:
+        assert (source.spec.shape, source.series.frames) == ((1024, 1024), 20)
+        assert (frames(source)[0] == 7).all()
+    with pytest.raises(SourceError, match="a chunk would take 42949672960 bytes"):
+        RemoteZarrSource(f"{served}/absurd.zarr")
+
+
 def test_a_chunk_that_is_not_there_is_a_gap_and_no_black_frame(tmp_path, served):
     movie = image(tmp_path / "rec.zarr", fill=7)
     (tmp_path / "rec.zarr" / "0" / "2.0.0").unlink()

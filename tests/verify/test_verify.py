@@ -10,6 +10,7 @@ import pytest
 import tifffile
 
 from streamfluo import open_session
+from streamfluo.core.control import Change
 from streamfluo.core.source import Gap
 from streamfluo.engine.config import parse_config
 from streamfluo.engine.engine import Engine
@@ -112,6 +113,12 @@ def test_a_file_that_is_cut_longer_or_gone_is_named(session, how):
         said = found(session)
         assert any(path.name in one and one.startswith("damaged") for one in said), (path, said)
         path.write_bytes(held)
+
+
+@pytest.mark.parametrize("name", ["session.json", "session.copy.json"])
+def test_a_byte_that_changes_no_fact_is_noticed(session, name):
+    (session / name).write_bytes((session / name).read_bytes().replace(b"\n", b" ", 1))
+    assert f"damaged: {name}: not as it was written (crc32 or its layout differs)" in found(session)
 
 
 def test_a_damaged_frame_is_named_by_its_number(session):
@@ -261,11 +268,16 @@ def test_a_run_that_did_not_end_is_incomplete(session):
     assert verify_session(session, FILES_ONLY).code == 3
 
 
-def test_frames_that_nothing_accounts_for_are_incomplete(session):
+def cut_frames(session, first, stop):
+    """Take frames out of the journal, as if they had never been written."""
     path = session / "journal" / "000000.sfj"
     held = path.read_bytes()
     size = len(held) // 80
-    path.write_bytes(held[: 10 * size] + held[13 * size :])
+    path.write_bytes(held[: first * size] + held[stop * size :])
+
+
+def test_frames_that_nothing_accounts_for_are_incomplete(session):
+    cut_frames(session, 10, 13)
     forget_manifest(session)
     assert any(
         "incomplete: frames: frames 10 to 12: 3 neither recorded nor noted as lost" in one for one in found(session)
@@ -278,6 +290,41 @@ def test_values_that_a_step_should_have_given_are_missed(session):
     path.write_bytes(b"")
     forget_manifest(session)
     assert any("incomplete: moments: no values at all, of 80 frames" in one for one in found(session))
+
+
+def counted_otherwise(session, **said):
+    """Let the run have counted something else, as one would have that did."""
+    counted = json.loads((session / "health.json").read_text())
+    counted.pop("crc32")
+    (session / "health.json").write_bytes(json.dumps(sealed({**counted, **said}), indent=1).encode())
+    forget_manifest(session)
+
+
+def test_losses_that_no_event_names_are_noticed(session):
+    counted_otherwise(session, lost=5)
+    assert "incomplete: gaps: health.json counted 5 lost frames, events name 0" in found(session)
+
+
+def test_frames_behind_the_end_of_the_run_are_noticed(session):
+    cut_frames(session, 10, 13)
+    for step in ("motion", "moments"):
+        (session / "values" / f"{step}.sfv").write_bytes(b"")
+    counted_otherwise(session, next_index=70)
+    assert "damaged: frames: 3 from 77 on, where the run says that it ended" in found(session)
+
+
+@pytest.mark.parametrize("said", [{"elapsed_s": "long"}, {"lost": "none"}, {"frames": -1}])
+def test_counters_that_are_none_are_damaged(session, said):
+    counted_otherwise(session, **said)
+    assert any(one.startswith("damaged: health.json: ") for one in found(session, Wanted()))
+
+
+@pytest.mark.parametrize("said", [{}, {"step": "moments"}, {"step": "moments", "frame": "soon"}])
+def test_an_event_that_does_not_say_what_was_muted_is_damaged(session, said):
+    with (session / "events.jsonl").open("ab") as file:
+        file.write(json.dumps(sealed({"event": "muted", **said})).encode() + b"\n")
+    forget_manifest(session)
+    assert any(one.startswith("damaged: events.jsonl, byte ") for one in found(session, Wanted()))
 
 
 class Gappy:
@@ -423,17 +470,18 @@ def test_a_session_of_several_planes_is_verified_and_one_planes_lost_frame_is_na
     assert any(f"incomplete: {plane}/moments: no values at all, of 10 frames" in one for one in found(tmp_path / "s"))
 
 
-def test_live_changes_are_made_again_at_their_frames(tmp_path):
-    from streamfluo.core.control import Change
+def run_changed(folder):
+    config = '[record]\nraw = true\ncheckpoint_s = 0.001\n[[step]]\nkind = "spots"\n'
+    return run(folder, config, changes=[Change(30, "spots", "false_alarms", 20.0)])
 
-    config = '[record]\nraw = true\n[[step]]\nkind = "spots"\n'
-    with open_source(URI) as source:
-        engine = Engine(
-            source, parse_config(config), tmp_path / "s", changes=[Change(30, "spots", "false_alarms", 20.0)]
-        )
-        engine.start()
-        engine.wait()
-    session = open_session(tmp_path / "s")
+
+def test_of_a_run_that_was_changed_a_sample_does_not_begin_in_the_middle(tmp_path, sampled):
+    said = verify_session(run_changed(tmp_path / "s"), Wanted()).checked
+    assert said[1:] == ["frames 0 to 15 recomputed", "snapshots not recomputed, --full does"]
+
+
+def test_live_changes_are_made_again_at_their_frames(tmp_path):
+    session = open_session(run_changed(tmp_path / "s"))
     assert [event["event"] for event in session.events].count("set") == 1
     assert found(tmp_path / "s", Wanted(full=True)) == []
     path = tmp_path / "s" / "events.jsonl"

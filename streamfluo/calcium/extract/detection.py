@@ -148,8 +148,7 @@ def _gaussian(sigma: float) -> np.ndarray:
 def binned_2x2(image: np.ndarray) -> np.ndarray:
     """Return an image (y, x) summed over 2 × 2 pixels and halved, so that white noise keeps its σ."""
     height, width = (2 * (n // 2) for n in image.shape)
-    pairs = (
-        image[:height:2, :width] + image[1:height:2, :width]
-    )  # along both axes at once numpy takes ten times as long
+    # along both axes at once numpy takes ten times as long
+    pairs = image[:height:2, :width] + image[1:height:2, :width]
     binned: np.ndarray = (pairs[:, ::2] + pairs[:, 1::2]) * np.float32(0.5)
     return binned

@@ -34,10 +34,8 @@ from .transients import Transients
 
 BIN = 5  # frames per bin: detection, proposals and updates run once per bin, spread over the frames of the next bin
 FIRST_PROPOSAL_BINS = 20  # before, too few inactive bins exist for comparison
-PROPOSALS_PER_FRAME = 1
-UPDATES_PER_FRAME = 3
-CANDIDATES = 6
-MAX_WAITING = 30
+PROPOSALS_PER_FRAME, UPDATES_PER_FRAME = 1, 3
+CANDIDATES, MAX_WAITING = 6, 30
 ROUND_BINS = 4  # bins in which every footprint that is due is updated
 TABLE_FRAMES = 100
 KNOWN_MOMENT = 25.0  # weight of a known footprint: soon outweighed by data
@@ -293,11 +291,9 @@ class Extraction:
 
     def _accept_and_remove(self) -> None:
         """Remove duplicate and weak components; accept those with enough evidence."""
-        cells, bound = self.cells, EVIDENCE_PER_SNR * self.params.min_snr
-        for k, reason in sorted(to_remove(cells, bound).items(), reverse=True):
-            self._remove(k, reason)
-        duplicate = find_duplicate(cells)
-        if duplicate is not None:
+        self._remove_explained()
+        cells = self.cells
+        if (duplicate := find_duplicate(cells)) is not None:
             join(cells, self.background, duplicate)
             whole = int(cells.id[duplicate.whole])
             self._remove(duplicate.part, f"the same cell as {whole}", into=whole)
@@ -306,10 +302,16 @@ class Extraction:
         for k in np.flatnonzero(cell).tolist():
             cells.accepted[k] = True
             self._record_event(self._last_index, k, "accepted", "")
-        strips = cells["compactness"] < STILL_COMPACT * self.params.least_compactness
-        for k in np.flatnonzero(strips & cells["accepted"] & ~cells["seeded"]).tolist():
+        strips = (cells["compactness"] < STILL_COMPACT * self.params.least_compactness) & ~cells["seeded"]
+        for k in np.flatnonzero(strips & cells["accepted"]).tolist():
             cells.accepted[k] = False
             self._record_event(self._last_index, k, "rejected", "not compact: a process?")
+
+    def _remove_explained(self) -> None:
+        """Remove components, one at a time: each of two may be explained by the other."""
+        while found := to_remove(self.cells, EVIDENCE_PER_SNR * self.params.min_snr):
+            least = min(found, key=lambda k: float(self.cells.energy[k]))
+            self._remove(least, found[least])
 
     def goes_on_from(self, other: Extraction) -> None:
         """Number components and frames behind those of another extraction, whose tables are given already."""

@@ -31,10 +31,8 @@ LARGEST = 100.0  # of what a label may be in units of the noise
 # The chance of a label, a logistic function of contrast in noise σ times its correlation with the footprint: fitted to
 # 24 simulated fields of 25 cells each, labels down to a seventh of a usual one's light.
 HALF, SCALE = 2.0, 0.35
-PART, ROUNDS = (
-    0.4,
-    10,
-)  # of cells labelled, at most, in the prior: that of most of those fields; rounds to estimate a smaller
+# Of the cells labelled, at most, in the prior: that of most of those fields; rounds to estimate a smaller one.
+PART, ROUNDS = 0.4, 10
 NEARLY_ALL, FEW = 0.9, 10
 MOST_OF_THE_FIELD = 0.5  # that the mask of one cell may cover
 

@@ -10,13 +10,13 @@ from scipy.sparse.linalg import splu
 
 from ...core.refinement import SeenFrame
 from ..banded import whiten
-from ..extract.acceptance import EVIDENCE_PER_SNR, FALSE_SCALE, evidence_times, is_cell
+from ..extract.acceptance import FALSE_SCALE, evidence_times, is_cell
 from ..extract.background import FrameSums
 from ..extract.buffer import SCALE
 from ..extract.components import REJECTED
 from ..extract.duplicates import find_duplicate, join
 from ..extract.extraction import BIN, Extraction
-from ..extract.footprint_update import refine_footprint, to_remove
+from ..extract.footprint_update import refine_footprint
 from ..extract.learned_acceptance import judged_by_network
 from ..kernels.demixing import demix_stored, inner
 from ..kernels.footprints import spatial_correlation
@@ -174,7 +174,7 @@ class WholeExtraction(Extraction):
 
         before: ids that the run had accepted; others need the evidence of places that are looked at a second time.
         """
-        cells, bound = self.cells, EVIDENCE_PER_SNR * self.params.min_snr
+        cells = self.cells
         for _ in range(ROUNDS):
             for k in range(cells.count - 1, -1, -1):
                 learned = cells.moment[k] > LEAST_MOMENT
@@ -190,8 +190,7 @@ class WholeExtraction(Extraction):
                 cells.accepted[duplicate.whole] = True
                 before.add(whole)
             self._remove(duplicate.part, f"the same cell as {whole}", into=whole)
-        for k, reason in sorted(to_remove(cells, bound).items(), reverse=True):
-            self._remove(k, reason)
+        self._remove_explained()
         cell = is_cell(cells, self.params, BIN, self.background.observed_px)
         cell &= evidence_times(cells, self.params, BIN)[0] >= SECOND_LOOK
         if self.params.accept == "learned":

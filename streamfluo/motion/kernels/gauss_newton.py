@@ -115,7 +115,7 @@ def build_images(template, kernel, noise, by, matrix):  # type: ignore[no-untype
                 matrix[by, bx, j, k] = total
 
 
-@part
+@part(error_model="numpy")
 def _smooth(image, window, kernel, first, smooth):  # type: ignore[no-untyped-def]
     """Write rows of an image (y, x) from `first` on, smoothed along both axes, to smooth (n, x + 2): one pixel more at
     each end. What lies outside the window (4,) repeats its border."""
@@ -144,7 +144,7 @@ def _smooth(image, window, kernel, first, smooth):  # type: ignore[no-untyped-de
             _add_two(wide[k : k + width + 2], wide[end : end + width + 2], (kernel[k], kernel[k]), smooth[i])
 
 
-@part
+@part(error_model="numpy")
 def _fill_slopes(image, window, first, slopes):  # type: ignore[no-untyped-def]
     """Write ∂_y, ∂_x (SECANT) and the image itself, of its rows (y, x) from `first` on, to slopes (3, n, x)."""
     width = image.shape[1]
@@ -170,7 +170,7 @@ def _add_two(a, b, factors, total):  # type: ignore[no-untyped-def]
         total[i] += a[i] * f + b[i] * g
 
 
-@part
+@part(error_model="numpy")
 def _widen_limit(slopes, limit):  # type: ignore[no-untyped-def]
     steepest = np.zeros(len(limit), np.float32)
     for i in range(slopes.shape[1]):
@@ -180,13 +180,13 @@ def _widen_limit(slopes, limit):  # type: ignore[no-untyped-def]
         limit[x] = np.sqrt(limit[x]) + np.float32(CLIP_PX) * steepest[x]
 
 
-@part
+@part(error_model="numpy")
 def _variance(intensity, noise, variance):  # type: ignore[no-untyped-def]
     for x in range(len(variance)):
         variance[x] = max(np.float32(noise[0]) + np.float32(noise[1]) * intensity[x], np.float32(noise[2]))
 
 
-@part
+@part(error_model="numpy")
 def _centre(image, weights, scratch):  # type: ignore[no-untyped-def]
     """Subtract each block's weighted mean from a row of blocks (y, x), then multiply by the weights; scratch (x,)."""
     count, width = image.shape
@@ -203,7 +203,7 @@ def _centre(image, weights, scratch):  # type: ignore[no-untyped-def]
         _subtract_and_scale(scratch, weights[i], image[i])
 
 
-@part
+@part(error_model="numpy")
 def _subtract_and_scale(mean, weight, row):  # type: ignore[no-untyped-def]
     for x in range(len(row)):
         row[x] = (row[x] - mean[x]) * weight[x]
