@@ -17,6 +17,7 @@ from ..session.recorded_step import SessionStep
 from .arrays import ArrayDifference, array_difference, missing
 
 Progress = Callable[[str], None]
+Values = Mapping[str, Any]
 
 
 class Fact(NamedTuple):
@@ -91,11 +92,17 @@ def compare(a: Session, b: Session, progress: Progress = lambda step: None) -> C
             continue
         progress(name)
         found.params += _params(name, a, b)
+        index = a.index(name), b.index(name)
+        if not np.array_equal(*index):  # one was muted, or its values are damaged
+            p, q = (spelled(len(frames)) for frames in index)
+            found.facts.append(Fact(f"frames with values of {name}", p, q))
         matched = _matched(name, a, b, found)
-        found.arrays += _values(name, a, b, matched)
+        found.arrays += _values(name, (a.values(name), b.values(name)), index, matched)
         one, other = a.snapshot(name), b.snapshot(name)
         for key in dict.fromkeys([*one, *other]):
             found.arrays.append(_pair(name, key, "snapshot", one.get(key), other.get(key)))
+    if a.damaged_so_far or b.damaged_so_far:
+        found.facts.append(Fact("damage", _damage(a), _damage(b), counts=False))
     return found
 
 
@@ -119,6 +126,11 @@ def _facts(a: Session, b: Session) -> list[Fact]:
 def _gaps(session: Session) -> str:
     listed = ", ".join(f"{gap.count} at {gap.first} ({gap.reason})" for gap in session.gaps[:8])
     return f"{len(session.gaps)}: {listed}" if listed else "none"
+
+
+def _damage(session: Session) -> str:
+    places = list(dict.fromkeys(f"{damage.file.name}: {damage.reason}" for damage in session.damaged_so_far))
+    return ", ".join(places[:4]) + (f" and {len(places) - 4} more" if len(places) > 4 else "") or "none"
 
 
 def _versions(session: Session) -> dict[str, str]:
@@ -165,10 +177,12 @@ def _matched(name: str, a: Session, b: Session, found: Comparison) -> Matched | 
     return matched
 
 
-def _values(name: str, a: Session, b: Session, matched: Matched | None) -> Iterator[ArrayDifference]:
-    one, other = a.values(name), b.values(name)
-    at = np.intersect1d(a.index(name), b.index(name), return_indices=True)[1:]
-    per_frame = len(a.index(name)), len(b.index(name))
+def _values(
+    name: str, values: tuple[Values, Values], index: tuple[np.ndarray, np.ndarray], matched: Matched | None
+) -> Iterator[ArrayDifference]:
+    one, other = values
+    at = np.intersect1d(*index, return_indices=True)[1:]
+    per_frame = len(index[0]), len(index[1])
     ids = _ids(one, other, matched)
     for key in dict.fromkeys([*one, *other]):
         p, q = one.get(key), other.get(key)

@@ -5,13 +5,14 @@ No word of a filter becomes part of a statement: names choose among ours, operat
 
 from __future__ import annotations
 
+import difflib
 import re
 import sqlite3
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
-from ..core.errors import ConfigError, did_you_mean
+from ..core.errors import ConfigError
 from .columns import COLUMNS, NUMBER, TEXT, TIME
 
 OPERATORS = {"=": "=", "==": "=", "!=": "!=", "<": "<", "<=": "<=", ">": ">", ">=": ">=", "~": "~"}
@@ -52,10 +53,11 @@ class Names(NamedTuple):
         step, _, measure = name.rpartition(".")
         if measure in self.measures and (not step or step in self.steps):
             return "measure"
-        everything = [*COLUMNS, *self.measures, *self.words]
+        near = difflib.get_close_matches(name, [*COLUMNS, *self.measures, *self.words], n=1, cutoff=0.6)
+        meant = f"; did you mean {near[0]!r}?" if near else ""
         there = f"columns: {', '.join(COLUMNS)}; measured: {', '.join(self.measures) or 'nothing yet'}"
         there += f"; said by the sender: {', '.join(self.words[:20])}" if self.words else ""
-        raise ConfigError(f"no column {name[:80]!r}{did_you_mean(name, everything)}; {there}")
+        raise ConfigError(f"no column {name[:80]!r}{meant}; {there}")
 
 
 def conditions(text: str, names: Names) -> Iterator[Condition]:
@@ -72,6 +74,10 @@ def conditions(text: str, names: Names) -> Iterator[Condition]:
         name, operator, value = match[1], OPERATORS[match[2]], match[3]
         if _QUOTED.fullmatch(value):
             value = value[1:-1]
+        elif value[0] in "\"'" and value.count(value[0]) == 1:
+            raise ConfigError(f"--where: {term.strip()[:80]!r}: the quotes that begin at {value[:20]!r} do not end")
+        elif re.search(r"\s+and$", value, re.IGNORECASE):
+            raise ConfigError(f"--where: {term.strip()[:80]!r}: no condition after `and`")
         elif re.search(r"\s+or\s+", value, re.IGNORECASE):
             raise ConfigError(
                 f"--where: {term.strip()[:80]!r}: there is no `or`; ask twice, or put the value in quotes"

@@ -6,7 +6,7 @@ import os
 import sqlite3
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import AbstractContextManager
 from itertools import islice
 from pathlib import Path
@@ -21,6 +21,7 @@ from .reading import entry_of, sha256_of, signature_of
 
 MEASURES = 1  # raised when more is measured, so that everything is read anew
 AT_ONCE = 16  # sessions written together
+NONE = "no session in it or below it; sessions are folders with a session.json"
 T = TypeVar("T")
 
 
@@ -48,15 +49,17 @@ def scan(folder: Path, file: Path, progress: Progress = lambda done, of: None) -
     """
     folder, closed = _real(folder), list[tuple[str, str]]()
     there = {text(str(place)): place for place in sessions_below(folder, closed)}
+    if not there and not file.exists():  # nothing is left where somebody mistook a folder
+        raise SessionError(f"{folder}: {NONE}")
     with _alone(file), opened(file, write=True) as connection:
         known = _known(connection)
         if not there and not any(_below(path, folder) for path in known):
-            raise SessionError(f"{folder}: no session in it or below it; sessions are folders with a session.json")
+            raise SessionError(f"{folder}: {NONE}")
         if not there and not closed and not set(os.listdir(folder)) - {file.name}:
             raise SessionError(f"{folder}: empty now; is its disk there? the catalogue is left as it is")
         found = _take(connection, there, known, progress)
         found.closed.extend(closed)
-        _mark_gone(connection, folder, known, found)
+        _mark_gone(connection, folder, known, there, found)
     return found
 
 
@@ -132,12 +135,14 @@ def _look_at(
         taken.read.append((entry_of(place), signature, place.parent))
 
 
-def _mark_gone(connection: sqlite3.Connection, folder: Path, known: dict[str, _Known], found: Found) -> None:
+def _mark_gone(
+    connection: sqlite3.Connection, folder: Path, known: dict[str, _Known], there: Collection[str], found: Found
+) -> None:
     """Mark what was below the folder and is not any more; what is there again is marked so."""
     moved = {before for before, _ in found.moved}
     closed = [Path(place) for place, _ in found.closed]
     for path, row in known.items():
-        away = path not in moved and _below(path, folder) and not _is_session(path)
+        away = path not in moved and path not in there and _below(path, folder) and not _is_session(path)
         if away and not row.gone and not any(_below(path, place) for place in closed):
             found.gone.append(path)
     here = [path for path in found.same if known[path].gone]

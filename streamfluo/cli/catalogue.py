@@ -72,6 +72,7 @@ def add(
 ) -> None:
     """Read one session into a catalogue, as the daemon does with each that is over."""
     from ..catalogue.database import FILE
+    from ..catalogue.entry import UNREADABLE
     from ..catalogue.scan import add as added
     from ..engine.low_priority import step_back
 
@@ -79,7 +80,9 @@ def add(
         step_back()
     file = to or session.resolve().parent / FILE
     entry = added(session, file)
-    console.print(f"catalogue: {file}: {entry.fields['name']}: {entry.fields['state']}", soft_wrap=True)
+    why = f": {entry.fields['reason']}" if entry.fields["state"] == UNREADABLE else ""
+    said = f"catalogue: {file}: {entry.fields['name']}: {entry.fields['state']}{why}"
+    console.print(one_line(said), soft_wrap=True)
 
 
 @app.command()
@@ -122,7 +125,8 @@ def trends(
     for figure in told:
         days, middle = str(len(figure.trend.day)), spelled(float(np.median(figure.trend.value)))
         table.add_row(figure.group, figure.step, figure.name, str(figure.sessions), days, middle, figure.said)
-    console.print(table)
+    if told:
+        console.print(table)
     if len(told) < len(found):
         few = counted(len(found) - len(told), "figure")
         console.print(f"{few} on fewer than {MIN_DAYS} days: nothing can be told of them yet")

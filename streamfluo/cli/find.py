@@ -12,7 +12,7 @@ from rich.table import Table
 from ..core.errors import SessionError
 from ..core.findings import spelled
 from .catalogue import file_of
-from .console import console, counted
+from .console import console, counted, one_line
 
 LIMIT = 100  # rows of a table on a screen
 
@@ -64,4 +64,4 @@ def find(
 def _said(value: Any) -> str:
     if value is None:
         return ""
-    return value if isinstance(value, str) else spelled(value)
+    return one_line(value) if isinstance(value, str) else spelled(value)

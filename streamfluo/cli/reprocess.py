@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from ..core.errors import SourceError, StreamfluoError
+from ..core.errors import ConfigError, SourceError, StreamfluoError
 from ..engine.building import named_planes
 from ..engine.chain import Chain
 from ..engine.compiling import cores
@@ -62,6 +62,11 @@ def reprocess(
     from ..reprocess.reprocessing import reprocess as reprocessed
     from ..sweep.grid import axes_of, check, points_of, tasks_of
 
+    if sample is not None and parts == 1:
+        raise ConfigError("reprocess: --sample says what parts learn from first; say into how many with --parts")
+    for option, given in (("--set", changes), ("--sweep", sweep)):
+        if any(text.partition("=")[0].strip() == "source.uri" for text in given or ()):
+            raise ConfigError(f"reprocess: {option} source.uri: recordings are named as SOURCES, which may be several")
     found = config_file(config)
     settings = load_config(found, changes or [])
     wanted, axes = recordings(sources), axes_of(sweep or ())
@@ -87,9 +92,8 @@ def reprocess(
         except StreamfluoError as error:
             console.print(f"not catalogued: {error}", soft_wrap=True)
     if became["failed"]:
-        raise SourceError(
-            f"reprocess: {counted(became['failed'], 'recording')} failed, named above; the others are done"
-        )
+        others = "; the others are done" if became["failed"] < len(outcomes) else ""
+        raise SourceError(f"reprocess: {counted(became['failed'], 'recording')} failed, named above{others}")
 
 
 def follow(found: Iterable[Outcome], count: int) -> dict[str, Outcome]:

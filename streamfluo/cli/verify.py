@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -32,7 +33,7 @@ def verify(
     as_json: Annotated[bool, typer.Option("--json", help="print JSON, an object a line")] = False,
 ) -> None:
     """Check sessions: every byte, every frame accounted for, results recomputed, copies equal."""
-    paths = list(dict.fromkeys(found for text in sessions for one in _expanded(text) for found in sessions_in(one)))
+    paths = list(dict.fromkeys(found for text in sessions for found in _expanded(text)))
     if against and len(paths) > 1:
         raise SessionError(f"verify: --against compares copies of one session, found {len(paths)}")
     wanted, worst = Wanted(recompute, full, tuple(against or ())), list[Verdict]()
@@ -52,12 +53,22 @@ def verify(
 
 
 def _expanded(text: str) -> list[Path]:
+    """The sessions that a folder, or a pattern, names; a folder in which there is none is an error where it is named,
+    and passed over where a pattern fits others as well."""
+    if not text:
+        raise SessionError("verify: a name of no letters; name a session, or a folder of some")
     path = Path(text).expanduser()
     if path.exists():
-        return [path]
-    found = [Path(name) for name in sorted(glob.glob(str(path), recursive=True)) if Path(name).is_dir()]
-    if not found:
+        return sessions_in(path)
+    fitting = [Path(name) for name in sorted(glob.glob(str(path), recursive=True)) if Path(name).is_dir()]
+    if not fitting:
         raise SessionError(f"verify: {text}: no such session, and a pattern that fits nothing")
+    found = list[Path]()
+    for folder in fitting:
+        with suppress(SessionError):
+            found += sessions_in(folder)
+    if not found:
+        raise SessionError(f"verify: {text}: fits {counted(len(fitting), 'folder')}, and no session is in them")
     return found
 
 

@@ -40,7 +40,7 @@ def listed(path: Path) -> list[str]:
             raise SourceError(
                 f"reprocess: @{path}: longer than {MAX_LIST_BYTES >> 20} MiB; is it a list of recordings?"
             )
-        lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
+        lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
     except OSError as error:
         raise SourceError(f"reprocess: @{path}: cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:

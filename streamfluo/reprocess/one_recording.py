@@ -80,7 +80,14 @@ def reprocess_one(task: Task) -> Outcome:
     try:
         return _run(task, began)
     except (StreamfluoError, OSError) as error:
-        return Outcome(*recording, "failed", str(error), seconds=time.monotonic() - began)
+        return Outcome(*recording, "failed", why(error), seconds=time.monotonic() - began)
+
+
+def why(error: Exception) -> str:
+    """Return what went wrong in words, without the number that the system gives it."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return str(error)
 
 
 def _run(task: Task, began: float) -> Outcome:

@@ -60,6 +60,8 @@ def safe_name(name: str) -> str:
 
 
 def _expanded(source: str) -> Iterator[Found]:
+    if not source:
+        raise SourceError("reprocess: a recording's name has no letters; name a file, a folder, a pattern or a URI")
     if source.startswith("@") and not Path(source).exists():
         for one in listed(Path(source[1:]).expanduser()):
             try:

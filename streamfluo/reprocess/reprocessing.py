@@ -15,7 +15,7 @@ from ..session.lock import take
 from .cluster import ClusterError, Workers, connected
 from .collections import LEDGER
 from .in_parts import PartTask, learn_first, merged, parts_of, process_part
-from .one_recording import Outcome, Task, reprocess_one, there
+from .one_recording import Outcome, Task, reprocess_one, there, why
 
 FOUND = "outcomes.json"
 PARTS = "-parts-"  # in the name of the hidden folder of a recording's parts, until they are one session
@@ -80,7 +80,7 @@ def _in_parts(workers: Workers, tasks: Sequence[Task], on: Cluster) -> Iterator[
             except ClusterError:  # of no other recording anything would come either
                 raise
             except (StreamfluoError, OSError) as error:
-                outcome = Outcome(*task.recording, "failed", str(error))
+                outcome = Outcome(*task.recording, "failed", why(error))
         yield outcome._replace(seconds=time.monotonic() - began)
 
 

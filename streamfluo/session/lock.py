@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import suppress
 from pathlib import Path
 
@@ -32,13 +33,34 @@ def take(folder: Path, name: str = NAME) -> FileLock:
 
 
 def is_held(folder: Path) -> bool:
-    """Return whether a run writes the folder; True as well where that cannot be asked, as on a read-only disk."""
+    """Return whether a run writes the folder; True as well where that cannot be asked."""
     if not (folder / NAME).exists():
         return False
     lock = FileLock(folder / NAME)
     try:
         lock.acquire(timeout=0)
-    except (Timeout, OSError):
+    except Timeout:
         return True
+    except OSError:  # who may only read, as on an archive's disk, cannot take it
+        return _is_held_by_another(folder / NAME)
     lock.release()
+    return False
+
+
+def _is_held_by_another(path: Path) -> bool:
+    """Ask with a shared lock, for which a file may be opened for reading; True where there are none, as on Windows."""
+    try:
+        import fcntl
+    except ImportError:
+        return True
+    try:
+        opened = os.open(path, os.O_RDONLY)
+    except OSError:
+        return True
+    try:
+        fcntl.flock(opened, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(opened)
     return False

@@ -33,7 +33,9 @@ class ArraySource(PlaneSource):
 
 def stack_of(array: np.ndarray, path: Path) -> Stack:
     """Return what an array (…, y, x) holds: its axes are time; time, z; time, channel, z. Raises SourceError."""
-    if array.ndim not in AXES or not array.size:
+    if array.ndim in AXES and not array.size:
+        raise SourceError(f"{path}: no frames, an array of shape {array.shape}; record it again")
+    if array.ndim not in AXES:
         raise SourceError(
             f"{path}: an array of shape {array.shape}; frames are (t, y, x), (t, z, y, x) or (t, c, z, y, x)"
         )

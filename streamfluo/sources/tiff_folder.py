@@ -249,8 +249,10 @@ def axes_inside(stack: Stack, selection: Mapping[str, str]) -> list[str]:
 
 
 def tiffs_in(path: Path) -> list[Path]:
-    """Return the TIFF files of a folder, in the natural order of their names."""
-    return sorted((p for p in path.iterdir() if p.suffix.lower() in (".tif", ".tiff")), key=natural)
+    """Return the TIFF files of a folder, in the natural order of their names; hidden ones are none, as macOS leaves
+    `._a.tif` beside `a.tif` on other disks."""
+    files = (p for p in path.iterdir() if p.suffix.lower() in (".tif", ".tiff") and not p.name.startswith("."))
+    return sorted(files, key=natural)
 
 
 def natural(path: Path) -> list[tuple[bool, int, str]]:

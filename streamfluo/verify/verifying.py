@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -34,25 +35,29 @@ class Wanted(NamedTuple):
 
 
 def sessions_in(path: Path) -> list[Path]:
-    """Return a session, or the sessions in a folder of some, those in folders of it too. Raises SessionError."""
-    if (path / "session.json").exists() or (path / "session.copy.json").exists():
-        return [path]
+    """Return a session, or the sessions in a folder of some, those in folders of it too; a folder that may not be
+    looked into is among them, to be said. Raises SessionError."""
+    if path.is_file():
+        raise SessionError(f"{path}: a file; name the folder of the session, or one that sessions are in")
     if not path.is_dir():
         raise SessionError(f"{path}: no such folder")
-    found = sorted({file.parent for file in _facts_files(path)})
+    found = sorted(_sessions_below(path))
     if not found:
         raise SessionError(f"{path}: no session, and none in it")
     return found
 
 
-def _facts_files(path: Path) -> Iterator[Path]:
-    """Files that make a folder a session, but for those that lie within one, as in an export of it."""
-    for file in path.rglob("session*.json"):
-        named = file.name in ("session.json", "session.copy.json") and not file.is_symlink()
-        within = any((above / "session.json").exists() for above in file.parent.parents)
-        kept = file.parent.name == KEPT and (file.parents[1] / "frames.csv").exists()  # of an export, beside its frames
-        if named and not within and not kept:
-            yield file
+def _sessions_below(path: Path) -> Iterator[Path]:
+    """Folders that are sessions; what lies within one, as in an export of it, is none."""
+    closed = list[Path]()
+    for name, folders, files in os.walk(path, onerror=lambda error: closed.append(Path(error.filename))):
+        folder = Path(name)
+        kept = folder.name == KEPT and (folder.parent / "frames.csv").exists()  # of an export, beside its frames
+        facts = [folder / file for file in ("session.json", "session.copy.json") if file in files]
+        if (folder == path or not kept) and any(folder == path or not file.is_symlink() for file in facts):
+            folders.clear()
+            yield folder
+    yield from closed
 
 
 def verify_session(path: Path, wanted: Wanted = Wanted(), progress: Progress = lambda what, n: None) -> Verdict:
@@ -87,8 +92,10 @@ def verify_session(path: Path, wanted: Wanted = Wanted(), progress: Progress = l
             findings += found.findings
             checked += found.checked
     except (StreamfluoError, OSError) as error:
-        kind = "damaged" if (path / "session.json").exists() else "cannot tell"
-        findings.append(Finding(kind, "session", str(error).removeprefix(f"{path}/")))  # type: ignore[arg-type]
+        kind = "damaged" if os.access(path / "session.json", os.R_OK) else "cannot tell"
+        closed = error.strerror if isinstance(error, PermissionError) else None
+        what = f"may not be looked into: {closed}" if closed else str(error).removeprefix(f"{path}/")
+        findings.append(Finding(kind, "session", what))  # type: ignore[arg-type]
     return Verdict(str(path), _few(findings), checked, nbytes, time.monotonic() - began)
 
 

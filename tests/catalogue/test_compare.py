@@ -54,6 +54,20 @@ def test_parameters_versions_and_losses_that_differ_are_named(recorded, tmp_path
     assert found.verdict.endswith("to the bit; 2 parameters differ.")
 
 
+def test_a_session_of_which_values_are_damaged_is_not_equal(recorded, tmp_path):
+    shutil.copytree(recorded / "first", tmp_path / "B")
+    path = tmp_path / "B" / "values" / "moments.sfv"
+    held = bytearray(path.read_bytes())
+    held[300] ^= 1
+    path.write_bytes(held)
+    found = compare(open_session(recorded / "first"), open_session(tmp_path / "B"))
+    assert not found.equal
+    assert found.verdict.startswith("Different: other frames with values of moments; ")
+    damage = next(fact for fact in found.facts if fact.what == "damage")
+    assert damage.a == "none"
+    assert damage.b.startswith("moments.sfv: ")
+
+
 def test_a_step_that_one_lacks_makes_them_different(recorded, tmp_path):
     shutil.copytree(recorded / "first", tmp_path / "B")
     changed(tmp_path / "B", lambda facts: facts["steps"].pop("moments"))

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import sqlite3
+import sys
 import threading
 
 import pytest
@@ -338,3 +339,18 @@ def test_a_place_that_cannot_be_written_is_one_line(shelf, tmp_path):
         scan(shelf, shelf)
     with pytest.raises(CatalogueError, match="no catalogue there; make one"):
         find(tmp_path / "none.sqlite", Query())
+
+
+@pytest.mark.skipif(os.name == "nt" or sys.platform == "darwin", reason="their names are Unicode")
+def test_a_folder_whose_name_is_no_unicode_is_not_gone_at_the_next_scan(first, tmp_path, file):
+    copied(first, tmp_path / "shelf" / os.fsdecode(b"bad\xff"))
+    scan(tmp_path / "shelf", file)
+    again = scan(tmp_path / "shelf", file)
+    assert (len(again.same), again.gone) == (1, [])
+
+
+def test_a_folder_without_sessions_gets_no_catalogue(tmp_path, file):
+    (tmp_path / "no sessions").mkdir()
+    with pytest.raises(SessionError, match="no session in it or below it"):
+        scan(tmp_path / "no sessions", file)
+    assert not file.exists()

@@ -24,11 +24,27 @@ def test_ctrl_c_says_in_one_line_what_is_done_what_is_left_and_how_to_go_on(tmp_
         yield Outcome(*tasks[1].recording, "failed", why="broken")
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(reprocessing, "reprocess", stopped)
+    monkeypatch.setattr(reprocessing, "reprocess_tasks", stopped)
     words = [*SHELF, "sim:spots?frames=3&shape=16x16&seed=3", "--out", tmp_path / "shelf"]
     done = command("reprocess", "moments", *words, cwd=tmp_path)
     assert done.returncode == 130
     assert len(re.findall(STOPPED, done.stdout)) == 1
+
+
+def test_a_sample_without_parts_is_refused_and_nothing_else_is_said_to_be_done(tmp_path):
+    done = command("reprocess", "moments", SHELF[0], "--out", "shelf", "--sample", "5", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "--sample says what parts learn from first; say into how many with --parts" in done.stderr
+    pytest.importorskip("distributed")
+    done = command("reprocess", "moments", "sim:spotz?frames=3", "--out", "shelf", cwd=tmp_path)
+    assert done.stderr.strip().endswith("1 recording failed, named above")
+
+
+@pytest.mark.parametrize("option", ["--set", "--sweep"])
+def test_the_uri_of_a_config_is_not_what_recordings_are_named_by(tmp_path, option):
+    done = command("reprocess", "moments", SHELF[0], "--out", "shelf", option, "source.uri=a.tif", cwd=tmp_path)
+    assert done.returncode == 1
+    assert f"{option} source.uri: recordings are named as SOURCES, which may be several" in done.stderr
 
 
 def finished(folder):

@@ -86,3 +86,18 @@ def test_a_run_that_was_killed_is_incomplete_and_one_that_goes_on_is_said(tmp_pa
     assert "its run goes on" in during.output
     assert "interrupted" in after.output
     assert "damaged" not in after.output
+
+
+def test_a_pattern_passes_over_folders_in_which_there_is_no_session(shelf):
+    (shelf / "catalogue-page").mkdir()
+    done = verify(shelf / "*", "--no-recompute")
+    assert done.exit_code == 1
+    assert "good: verified" in done.stdout
+    assert "bad: damaged" in done.stdout
+    refused = verify(shelf / "cata*")
+    assert "fits 1 folder, and no session is in them" in str(refused.exception)
+
+
+@pytest.mark.parametrize(("name", "said"), [("", "a name of no letters"), ("good/session.json", "a file; name")])
+def test_what_is_no_folder_is_said_to_be_none(shelf, name, said):
+    assert said in str(verify(f"{shelf}/{name}" if name else "").exception)

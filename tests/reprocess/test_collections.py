@@ -10,6 +10,7 @@ import tifffile
 from streamfluo.core.errors import SourceError
 from streamfluo.engine.config import parse_config
 from streamfluo.engine.engine import Engine
+from streamfluo.reprocess.collections import listed
 from streamfluo.reprocess.one_recording import Task, reprocess_one
 from streamfluo.reprocess.recordings import recordings
 from streamfluo.session.source import SessionSource
@@ -196,3 +197,8 @@ def test_sessions_that_refer_to_each_other_are_no_source(tmp_path):
         (made / "session.json").write_text(json.dumps(sealed({**facts, "reference": str(tmp_path / other)})))
     with pytest.raises(SourceError, match="nor does"):
         SessionSource.open(tmp_path / "a", {})
+
+
+def test_a_list_that_begins_with_a_mark_of_its_encoding_names_the_same(tmp_path):
+    (tmp_path / "list.txt").write_text("a.tif\n", encoding="utf-8-sig")
+    assert listed(tmp_path / "list.txt") == [str(tmp_path / "a.tif")]

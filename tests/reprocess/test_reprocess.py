@@ -1,5 +1,6 @@
 """Many recordings reprocessed: sessions like those of single runs; what is done is left alone, a broken one named."""
 
+import errno
 import json
 import os
 import signal
@@ -131,6 +132,16 @@ def test_recordings_are_named_by_files_patterns_and_uris(movies):
     assert name_of("/data/day1.ome.tif?frames=1:9") == "day1_frames=1_9"
     with pytest.raises(SourceError, match="a pattern that fits nothing"):
         recordings([f"{movies}/night*.tif"])
+    with pytest.raises(SourceError, match="a recording's name has no letters"):  # not the folder one stands in
+        recordings([""])
+
+
+def test_what_the_system_refuses_is_said_in_words(movies, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("streamfluo.reprocess.one_recording.note", full)
+    assert reprocess_one(task(movies, movies / "day0.tif")).why == os.strerror(errno.ENOSPC)
 
 
 def test_two_recordings_of_one_name_are_refused(movies):

@@ -26,11 +26,30 @@ def test_a_folder_without_lock_file_stays_without(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_cannot_be_asked_counts_as_held(tmp_path, monkeypatch):
-    (tmp_path / NAME).touch()
-
+@pytest.fixture
+def only_read(monkeypatch):
     def refuse(self, **_):
         raise PermissionError(13, os.strerror(13))
 
-    monkeypatch.setattr(FileLock, "acquire", refuse)
+    return lambda: monkeypatch.setattr(FileLock, "acquire", refuse)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no shared locks of files that are opened for reading")
+def test_who_may_only_read_learns_whether_a_run_goes_on(tmp_path, only_read):
+    lock = take(tmp_path)
+    only_read()
+    assert is_held(tmp_path)
+    lock.release()
+    (tmp_path / NAME).touch()
+    assert not is_held(tmp_path)
+
+
+def test_what_cannot_be_asked_counts_as_held(tmp_path, only_read, monkeypatch):
+    (tmp_path / NAME).touch()
+    only_read()
+
+    def refuse(*_):
+        raise PermissionError(13, os.strerror(13))
+
+    monkeypatch.setattr(os, "open", refuse)
     assert is_held(tmp_path)

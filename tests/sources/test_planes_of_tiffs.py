@@ -285,3 +285,9 @@ def test_a_page_that_ome_xml_names_and_nobody_wrote_is_one_line(tmp_path):
             file.write(page, metadata=None, contiguous=False, description=text if n == 0 else None)
     with pytest.raises(SourceError, match=r"m_1\.ome\.tif: page 15 of its OME-XML is not there"):
         open_source(f"{tmp_path}?channel=Green")
+
+
+def test_hidden_files_of_a_folder_are_no_frames_of_it(tmp_path):
+    tifffile.imwrite(tmp_path / "a.tif", np.zeros((3, *SHAPE), np.uint16), photometric="minisblack")
+    (tmp_path / "._a.tif").write_bytes(b"\0\5\x16\7 what macOS keeps beside a file")
+    assert values(tmp_path)[0] == [0, 0, 0]

@@ -81,7 +81,6 @@ def test_a_source_that_is_gone_or_another_cannot_tell_and_one_that_is_there_can(
 
 def test_a_sample_is_the_beginning_and_what_follows_the_last_checkpoint_and_says_so(session, sampled):
     at = load_checkpoint(session / "checkpoint.npz").next_index
-    assert 16 <= at <= 80
     said = verify_session(session, Wanted()).checked
     assert said[1:] == ["frames 0 to 15 recomputed", f"frames {at} to 79 recomputed, with the snapshots"]
     (session / "checkpoint.npz").unlink()
@@ -92,8 +91,6 @@ def test_a_sample_is_the_beginning_and_what_follows_the_last_checkpoint_and_says
 @pytest.mark.parametrize(("place", "noticed"), [("head", True), ("between", False)])
 def test_a_sample_notices_what_it_recomputes_and_all_frames_notice_the_rest(session, sampled, place, noticed):
     at = load_checkpoint(session / "checkpoint.npz").next_index
-    if at < 20:
-        pytest.skip("the last checkpoint was taken early")
     frame = 3 if place == "head" else at - 2
     values = open_session(session).values("moments")["total_signal"].copy()
 

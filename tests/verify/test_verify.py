@@ -1,6 +1,8 @@
 """Sessions verified: each byte, each file, and the verdict on the whole."""
 
+import errno
 import json
+import os
 import shutil
 
 import numpy as np
@@ -167,3 +169,23 @@ def test_a_session_of_several_planes_is_verified_and_one_planes_lost_frame_is_na
     place.write_bytes(b"")
     forget_manifest(tmp_path / "s")
     assert any(f"incomplete: {plane}/moments: no values at all, of 10 frames" in one for one in found(tmp_path / "s"))
+
+
+def test_a_folder_that_may_not_be_looked_into_is_said_and_others_are_verified(session, tmp_path, monkeypatch):
+    (tmp_path / "closed").mkdir()
+    scandir = os.scandir
+
+    def refusing(path="."):
+        if str(path).endswith("closed"):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refusing)
+    assert sessions_in(tmp_path) == [tmp_path / "closed", session]
+
+    def forbidden(folder):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(folder))
+
+    monkeypatch.setattr("streamfluo.verify.verifying.is_held", forbidden)
+    assert verify_session(tmp_path / "closed").findings[0].what == "may not be looked into: Permission denied"
+    assert words(tmp_path / "closed") == "cannot tell"
