@@ -202,3 +202,27 @@ def test_sessions_that_refer_to_each_other_are_no_source(tmp_path):
 def test_a_list_that_begins_with_a_mark_of_its_encoding_names_the_same(tmp_path):
     (tmp_path / "list.txt").write_text("a.tif\n", encoding="utf-8-sig")
     assert listed(tmp_path / "list.txt") == [str(tmp_path / "a.tif")]
+
+
+def test_a_folder_that_gets_the_sessions_as_well_has_the_same_recordings_when_the_command_goes_on(tmp_path):
+    np.save(tmp_path / "a.npy", movie())
+    [recording] = recordings([str(tmp_path)], tmp_path)
+    assert reprocess_one(Task(STATED, recording, str(tmp_path))).became == "done"
+    assert recordings([str(tmp_path)], tmp_path) == [recording]
+    (tmp_path / "a.npy").unlink()
+    with pytest.raises(SourceError, match="only sessions that were made there"):
+        recordings([str(tmp_path)], tmp_path)
+    assert [one.name for one in recordings([str(tmp_path)], tmp_path / "other")] == ["a"]
+
+
+def test_a_pattern_passes_over_folders_without_recordings(tmp_path):
+    (tmp_path / "notes").mkdir()
+    np.save(tmp_path / "a.npy", movie())
+    assert [one.name for one in recordings([f"{tmp_path}/*"])] == ["a"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links need a right there")
+def test_a_link_that_leads_to_itself_is_one_line(tmp_path):
+    (tmp_path / "loop").symlink_to("loop")
+    with pytest.raises(SourceError, match="loop: a link that leads to itself"):
+        recordings([str(tmp_path / "loop")])
