@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import tifffile
 
+from streamfluo import open_session
 from streamfluo.core.errors import SourceError
 from streamfluo.engine.config import parse_config
 from streamfluo.engine.engine import Engine
@@ -15,6 +16,7 @@ from streamfluo.reprocess.one_recording import Task, reprocess_one
 from streamfluo.reprocess.recordings import recordings
 from streamfluo.session.source import SessionSource
 from streamfluo.sources.opening import open_source
+from streamfluo.verify.verifying import verify_session
 
 STATED = ("moments.toml", '[[step]]\nkind = "moments"\n', ())
 
@@ -226,3 +228,17 @@ def test_a_link_that_leads_to_itself_is_one_line(tmp_path):
     (tmp_path / "loop").symlink_to("loop")
     with pytest.raises(SourceError, match="loop: a link that leads to itself"):
         recordings([str(tmp_path / "loop")])
+
+
+@pytest.mark.parametrize("selected", ["", "?frames=2:5"])
+def test_frames_of_a_recorded_session_are_found_again_from_what_is_made_of_it(tmp_path, selected):
+    with open_source("sim:spots?frames=6&shape=16x16&seed=1") as source:
+        engine = Engine(source, parse_config('[record]\nraw = true\n[[step]]\nkind = "moments"\n'), tmp_path / "rec")
+        engine.start()
+        engine.wait()
+    [recording] = recordings([f"{tmp_path}/rec{selected}"])
+    assert reprocess_one(Task(STATED, recording, str(tmp_path / "out"))).became == "done"
+    made = open_session(tmp_path / "out" / recording.name)
+    expected = open_session(tmp_path / "rec").read_frames(2, 5)
+    np.testing.assert_array_equal(made.read_frames(2, 5), expected)
+    assert verify_session(made.path).word == "verified"
