@@ -170,7 +170,7 @@ def _run(
         _keep(values, results)
     if ends:
         _keep(values, chain.run_end(reached))
-    said = f"frames {begin} to {max(begin, stop - 1)} recomputed"
+    said = f"frames {begin} to {stop - 1} recomputed" if begin < stop else "no frame lies behind the last checkpoint"
     wrong = list(differing_values(session, values, first >= 0))
     if ends:
         said += ", with the snapshots"

@@ -47,7 +47,12 @@ def run(folder, config=CONFIG, uri=URI, **engine):
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    return run(tmp_path_factory.mktemp("made") / "s")
+    """A session whose last checkpoint lies within it: when one is taken is up to the clock."""
+    for _ in range(9):
+        folder = run(tmp_path_factory.mktemp("made") / "s")
+        if 20 <= load_checkpoint(folder / "checkpoint.npz").next_index < 80:
+            return folder
+    return pytest.skip("this machine takes no checkpoint in the middle")
 
 
 @pytest.fixture
@@ -420,7 +425,6 @@ def sampled(monkeypatch):
 
 def test_a_sample_is_the_beginning_and_what_follows_the_last_checkpoint_and_says_so(session, sampled):
     at = load_checkpoint(session / "checkpoint.npz").next_index
-    assert 16 <= at <= 80
     said = verify_session(session, Wanted()).checked
     assert said[1:] == ["frames 0 to 15 recomputed", f"frames {at} to 79 recomputed, with the snapshots"]
     (session / "checkpoint.npz").unlink()
@@ -431,8 +435,6 @@ def test_a_sample_is_the_beginning_and_what_follows_the_last_checkpoint_and_says
 @pytest.mark.parametrize(("place", "noticed"), [("head", True), ("between", False)])
 def test_a_sample_notices_what_it_recomputes_and_all_frames_notice_the_rest(session, sampled, place, noticed):
     at = load_checkpoint(session / "checkpoint.npz").next_index
-    if at < 20:
-        pytest.skip("the last checkpoint was taken early")
     frame = 3 if place == "head" else at - 2
     values = open_session(session).values("moments")["total_signal"].copy()
 
