@@ -124,8 +124,15 @@ def _facts(a: Session, b: Session) -> list[Fact]:
 
 
 def _gaps(session: Session) -> str:
-    listed = ", ".join(f"{gap.count} at {gap.first} ({gap.reason})" for gap in session.gaps[:8])
-    return f"{len(session.gaps)}: {listed}" if listed else "none"
+    """The gaps, those joined that follow each other: how one was cut, as by parts, is none of the results."""
+    joined = list[tuple[int, int, str]]()
+    for gap in sorted(session.gaps, key=lambda gap: gap.first):
+        if joined and sum(joined[-1][:2]) == gap.first and joined[-1][2] == gap.reason:
+            joined[-1] = (joined[-1][0], joined[-1][1] + gap.count, gap.reason)
+        else:
+            joined.append((gap.first, gap.count, gap.reason))
+    listed = ", ".join(f"{count} at {first} ({reason})" for first, count, reason in joined[:8])
+    return f"{len(joined)}: {listed}" if listed else "none"
 
 
 def _damage(session: Session) -> str:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import logging
+import os
 import sys
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from importlib import import_module
 from typing import Annotated, Any
 
@@ -119,6 +122,13 @@ def main() -> None:
         app()
     except StreamfluoError as error:
         errors.print(f"streamfluo: {one_line(str(error))}")
+        sys.exit(1)
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        with suppress(OSError):  # what still waits has no place either
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        errors.print("streamfluo: the disk is full that gets what is printed or written; make room, and run it again")
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)

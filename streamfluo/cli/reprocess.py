@@ -69,7 +69,7 @@ def reprocess(
             raise ConfigError(f"reprocess: {option} source.uri: recordings are named as SOURCES, which may be several")
     found = config_file(config)
     settings = load_config(found, changes or [])
-    wanted, axes = recordings(sources), axes_of(sweep or ())
+    wanted, axes = recordings(sources, out), axes_of(sweep or ())
     points = points_of(axes, wanted, most if axes else len(wanted))
     stated = found.name, found.read_text(encoding="utf-8"), tuple(changes or ())
     check(axes, stated, wanted[0].uri)

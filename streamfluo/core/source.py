@@ -58,6 +58,7 @@ class Source(ABC):
     series: Series
     seekable: bool = True
     path: Path | None = None
+    query: str | None = None  # what of `path` is read, as `frames=0:100`; None: what stands in `series.source`
     refused: Mapping[str, int] = MappingProxyType({})  # messages dropped, by the rule they broke
     patience_s: float = 0.0  # how long to wait for somebody who went away, if longer than usual
     changes: Sequence[Change | Decision] = ()  # made while these frames were recorded, to be made again

@@ -61,7 +61,10 @@ def collected(path: Path, query: str) -> list[Found]:
     which there is none.
     """
     selected = f"?{query}" if query else ""
-    whole = f"{path.resolve()}{selected}"
+    try:
+        whole = f"{path.resolve()}{selected}"
+    except (RuntimeError, OSError):
+        raise SourceError(f"reprocess: {path}: a link that leads to itself; name what it should lead to") from None
     if path.is_file():
         return [Found(whole)]
     if images := _zarr_images(path):

@@ -23,19 +23,23 @@ class Recording(NamedTuple):
     uri: str
 
 
-def recordings(sources: Sequence[str]) -> list[Recording]:
+def recordings(sources: Sequence[str], out: Path | None = None) -> list[Recording]:
     """Return the recordings that files, sessions, collections, patterns (`day1/*.tif`), lists (`@list.txt`) and URIs
     name, each once, in their order.
 
     Files are named by absolute paths, as workers may run elsewhere. Raises SourceError for a pattern that fits nothing,
     and for two recordings whose sessions would have one name. What a list names and is not there is a recording that
-    fails.
+    fails. Sessions that stand in `out` from before are none where that folder itself is named.
     """
     found: dict[str, str] = {}
     names: dict[str, str] = {}
     for source in sources:
         for one in _expanded(source):
+            if out is not None and _is_made_here(one.uri, source, out):
+                continue
             names.setdefault(one.uri, safe_name(one.name) if one.name else name_of(one.uri))
+    if not names:
+        raise SourceError(f"reprocess: {', '.join(sources)}: only sessions that were made there; name the recordings")
     for uri, name in names.items():
         if name in _OURS or name.startswith("."):
             raise SourceError(f"reprocess: {uri}: no session can be called {name!r}; rename the recording")
@@ -43,6 +47,13 @@ def recordings(sources: Sequence[str]) -> list[Recording]:
             raise SourceError(f"reprocess: {other} and {uri} would both be {name!r}; reprocess them apart")
         found[name.casefold()] = uri
     return [Recording(name, uri) for uri, name in names.items()]
+
+
+def _is_made_here(uri: str, source: str, out: Path) -> bool:
+    """Whether a recording found in the folder `out` is a session that a reprocessing made there."""
+    path = Path(uri)
+    made = (out / LEDGER / f"{path.name}.json").is_file()
+    return made and path.parent == out.resolve() == Path(source).expanduser().resolve()
 
 
 def name_of(uri: str) -> str:
@@ -74,10 +85,17 @@ def _expanded(source: str) -> Iterator[Found]:
         return
     location, _, query = source.partition("?")
     path = Path(location).expanduser()
-    if path.exists():
+    if path.exists() or path.is_symlink():
         yield from collected(path, query)
         return
     if not (names := sorted(glob.glob(str(path), recursive=True))):
         raise SourceError(f"reprocess: {source}: no such recording, and a pattern that fits nothing")
+    found, refused = list[Found](), ""
     for name in names:
-        yield from collected(Path(name), query)
+        try:
+            found += collected(Path(name), query)
+        except SourceError as error:  # a folder without recordings, as a pattern fits many
+            refused = str(error)
+    if not found:
+        raise SourceError(refused)
+    yield from found

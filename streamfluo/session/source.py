@@ -51,7 +51,8 @@ class SessionSource(Source):
         if len(self._names) == 1:
             spec = spec.plane(*self._names)
         self.spec = spec.with_(planes=tuple(p for p in spec.planes if p.name in self._names)).cut(*self._window)
-        query = "&".join(f"{key}={value}" for key, value in selection.items())
+        # its series keeps the source of the recording, whose selections say nothing of this folder
+        self.query = query = "&".join(f"{key}={value}" for key, value in selection.items())
         uid = f"{series['uid']}-{query}" if query else series["uid"]
         frames = (self._stop - self._start) * len(self._names)
         self.series = Series(uid, series["source"], series["t0_ns"], frames, series["user"])

@@ -251,7 +251,7 @@ def reference_of(source: Source) -> str | None:
         return None
     if source.path is None:
         return source.series.source
-    _, _, query = source.series.source.partition("?")
+    query = source.series.source.partition("?")[2] if source.query is None else source.query
     return str(source.path.resolve()) + (f"?{query}" if query else "")
 
 

@@ -1,6 +1,7 @@
 """Two sessions beside each other: equal to the bit or what differs, by hand-made differences of known size."""
 
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from facility import changed
 from streamfluo import open_session
 from streamfluo.calcium.across_days.matched import matched_components
 from streamfluo.catalogue.arrays import array_difference
-from streamfluo.catalogue.compare import _ids, compare
+from streamfluo.catalogue.compare import _gaps, _ids, compare
 from streamfluo.core.findings import Matched
 from streamfluo.core.step_values import IDS
 
@@ -159,3 +160,13 @@ def test_cells_of_two_parameters_are_matched_by_their_footprints(extracted):
     far = [np.hypot(*(places[0][i] - places[1][j])) for i, j in pairs.ids.tolist()]
     assert np.median(far) < 1
     assert max(far) < 6
+
+
+def test_how_a_gap_is_cut_is_none_of_the_results():
+    def gaps(*cut):
+        return _gaps(SimpleNamespace(gaps=[SimpleNamespace(first=a, count=n, reason=why) for a, n, why in cut]))
+
+    assert gaps((20, 12, "camera"), (32, 8, "camera")) == gaps((20, 20, "camera")) == "1: 20 at 20 (camera)"
+    assert gaps((20, 12, "camera"), (32, 8, "disk")) == "2: 12 at 20 (camera), 8 at 32 (disk)"
+    assert gaps((20, 12, "camera"), (33, 8, "camera")) == "2: 12 at 20 (camera), 8 at 33 (camera)"
+    assert gaps() == "none"

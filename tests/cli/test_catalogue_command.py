@@ -5,6 +5,9 @@ import io
 import json
 import os
 import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from commands import command
@@ -62,6 +65,15 @@ def test_a_name_of_two_lines_is_one_row_and_what_cannot_be_read_is_said(shelf, t
     assert len(done.stdout.splitlines()) == 1
     done = CliRunner().invoke(app, ["find", str(tmp_path), "--columns", "name"])
     assert " two\\nlines " in done.stdout
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
+def test_a_full_disk_behind_what_is_printed_is_one_line(shelf):
+    with Path("/dev/full").open("wb") as full:
+        words = [sys.executable, "-m", "streamfluo", "find", str(shelf), "--csv"]
+        done = subprocess.run(words, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert (done.returncode, len(done.stderr.splitlines())) == (1, 1)
+    assert done.stderr.startswith("streamfluo: the disk is full")
 
 
 def test_find_without_a_catalogue_says_how_to_make_one(tmp_path):

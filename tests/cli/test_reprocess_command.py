@@ -24,7 +24,7 @@ def test_ctrl_c_says_in_one_line_what_is_done_what_is_left_and_how_to_go_on(tmp_
         yield Outcome(*tasks[1].recording, "failed", why="broken")
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(reprocessing, "reprocess_tasks", stopped)
+    monkeypatch.setattr(reprocessing, "reprocess", stopped)
     words = [*SHELF, "sim:spots?frames=3&shape=16x16&seed=3", "--out", tmp_path / "shelf"]
     done = command("reprocess", "moments", *words, cwd=tmp_path)
     assert done.returncode == 130

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import tifffile
 
+from streamfluo import open_session
 from streamfluo.core.errors import SourceError
 from streamfluo.engine.config import parse_config
 from streamfluo.engine.engine import Engine
@@ -15,6 +16,7 @@ from streamfluo.reprocess.one_recording import Task, reprocess_one
 from streamfluo.reprocess.recordings import recordings
 from streamfluo.session.source import SessionSource
 from streamfluo.sources.opening import open_source
+from streamfluo.verify.verifying import verify_session
 
 STATED = ("moments.toml", '[[step]]\nkind = "moments"\n', ())
 
@@ -202,3 +204,41 @@ def test_sessions_that_refer_to_each_other_are_no_source(tmp_path):
 def test_a_list_that_begins_with_a_mark_of_its_encoding_names_the_same(tmp_path):
     (tmp_path / "list.txt").write_text("a.tif\n", encoding="utf-8-sig")
     assert listed(tmp_path / "list.txt") == [str(tmp_path / "a.tif")]
+
+
+def test_a_folder_that_gets_the_sessions_as_well_has_the_same_recordings_when_the_command_goes_on(tmp_path):
+    np.save(tmp_path / "a.npy", movie())
+    [recording] = recordings([str(tmp_path)], tmp_path)
+    assert reprocess_one(Task(STATED, recording, str(tmp_path))).became == "done"
+    assert recordings([str(tmp_path)], tmp_path) == [recording]
+    (tmp_path / "a.npy").unlink()
+    with pytest.raises(SourceError, match="only sessions that were made there"):
+        recordings([str(tmp_path)], tmp_path)
+    assert [one.name for one in recordings([str(tmp_path)], tmp_path / "other")] == ["a"]
+
+
+def test_a_pattern_passes_over_folders_without_recordings(tmp_path):
+    (tmp_path / "notes").mkdir()
+    np.save(tmp_path / "a.npy", movie())
+    assert [one.name for one in recordings([f"{tmp_path}/*"])] == ["a"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links need a right there")
+def test_a_link_that_leads_to_itself_is_one_line(tmp_path):
+    (tmp_path / "loop").symlink_to("loop")
+    with pytest.raises(SourceError, match="loop: a link that leads to itself"):
+        recordings([str(tmp_path / "loop")])
+
+
+@pytest.mark.parametrize("selected", ["", "?frames=2:5"])
+def test_frames_of_a_recorded_session_are_found_again_from_what_is_made_of_it(tmp_path, selected):
+    with open_source("sim:spots?frames=6&shape=16x16&seed=1") as source:
+        engine = Engine(source, parse_config('[record]\nraw = true\n[[step]]\nkind = "moments"\n'), tmp_path / "rec")
+        engine.start()
+        engine.wait()
+    [recording] = recordings([f"{tmp_path}/rec{selected}"])
+    assert reprocess_one(Task(STATED, recording, str(tmp_path / "out"))).became == "done"
+    made = open_session(tmp_path / "out" / recording.name)
+    expected = open_session(tmp_path / "rec").read_frames(2, 5)
+    np.testing.assert_array_equal(made.read_frames(2, 5), expected)
+    assert verify_session(made.path).word == "verified"
