@@ -11,6 +11,7 @@ from ..core.findings import counted, spelled
 from ..report.html import Markup, bullets, element, facts_table, joined, section
 from ..report.steps import in_a_sentence, short, spelled_params
 from ..report.summary import duration, utc
+from .entry import mapping
 from .find import Row
 
 Facts = list[tuple[object, object]]
@@ -18,7 +19,7 @@ Facts = list[tuple[object, object]]
 
 def details_of(row: Row, config: str, details: str, picture: str, links: Sequence[tuple[str, str]]) -> Markup:
     """Return the body of a session's page; `picture` and `links` are URLs of ours."""
-    facts = _map(_loaded(details))
+    facts = mapping(_loaded(details))
     fields = row.fields
     state = "gone" if fields["gone"] else str(fields["state"])
     image = Markup(f'<img class="large" alt="" src="{picture}">') if picture else ""
@@ -85,8 +86,8 @@ def _came(fields: Mapping[str, Any], facts: Mapping[str, Any]) -> Facts:
 
 
 def _ran(fields: Mapping[str, Any], facts: Mapping[str, Any]) -> Facts:
-    versions = ", ".join(f"{name} {version}" for name, version in _map(facts.get("versions")).items())
-    before = _map(facts.get("refined_from")).get("session")
+    versions = ", ".join(f"{name} {version}" for name, version in mapping(facts.get("versions")).items())
+    before = mapping(facts.get("refined_from")).get("session")
     rows: Facts = [
         ("folder", fields["path"]), ("started", utc(facts.get("started"))), ("last written", utc(facts.get("written"))),
         ("machine", fields["host"]), ("streamfluo", fields["version"]), ("with", versions), ("refined from", before),
@@ -99,13 +100,13 @@ def _ran(fields: Mapping[str, Any], facts: Mapping[str, Any]) -> Facts:
 
 def _chain(facts: Mapping[str, Any]) -> list[Markup]:
     rows: Facts = []
-    for name, step in _map(facts.get("steps")).items():
-        step = _map(step)
+    for name, step in mapping(facts.get("steps")).items():
+        step = mapping(step)
         kind = str(step.get("kind", ""))
         try:
-            params = spelled_params(_map(step.get("params")), kind)
+            params = spelled_params(mapping(step.get("params")), kind)
         except Exception:  # of an operator's parameters that this version does not know
-            params = [(str(key), short(value), False) for key, value in _map(step.get("params")).items()]
+            params = [(str(key), short(value), False) for key, value in mapping(step.get("params")).items()]
         changed = ", ".join(f"{key} = {value}" for key, value, other in params if other)
         same = ", ".join(f"{key} = {value}" for key, value, other in params if not other)
         said = joined([element("b", changed), "; as by default: " if changed and same else "", same])
@@ -133,7 +134,3 @@ def _loaded(details: str) -> Any:
         return json.loads(details)
     except (ValueError, RecursionError):
         return {}
-
-
-def _map(found: Any) -> Mapping[str, Any]:
-    return found if isinstance(found, Mapping) else {}

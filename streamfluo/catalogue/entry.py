@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 MAX_WORD = 2000
 UNREADABLE, RUNNING = "unreadable", "running"
@@ -34,3 +35,8 @@ class Entry:
 def text(value: object, most: int = MAX_WORD) -> str:
     """Return a value as a text that SQLite takes: no lone surrogates, not too long."""
     return str(value)[:most].encode("utf-8", "backslashreplace").decode()
+
+
+def mapping(found: object) -> Mapping[str, Any]:
+    """Return what a file has where a mapping should be, an empty one where it has something else."""
+    return found if isinstance(found, Mapping) else {}

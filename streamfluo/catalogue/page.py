@@ -66,6 +66,8 @@ def write_page(file: Path, out: Path) -> int:
                 out.rename(old)
             part.rename(out)
         finally:
+            if old.exists() and not out.exists():  # the new one could not be put there
+                old.rename(out)
             shutil.rmtree(part, ignore_errors=True)
             shutil.rmtree(old, ignore_errors=True)
     except OSError as error:

@@ -18,7 +18,7 @@ from ..report.course import warnings_of
 from ..report.recorded import parts_of
 from ..report.summary import config_text
 from ..session.reader import Session, open_session
-from .entry import UNREADABLE, Entry, Fields, text
+from .entry import UNREADABLE, Entry, Fields, mapping, text
 from .image import preview_of
 from .measures import measured
 
@@ -76,7 +76,7 @@ def _read(session: Session, fields: Fields) -> Entry:
     parts = parts_of(session, PLANES)
     found = measured(session, parts)
     word, _, why = session.state.partition(":")
-    host, versions = (_map(facts.get(name)) for name in ("host", "versions"))
+    host, versions = (mapping(facts.get(name)) for name in ("host", "versions"))
     words = {f"user.{text(k, 64)}": text(v) for k, v in list(series["user"].items())[:MAX_USER] if not _nested(v)}
     frames, lost = session.frames, session.lost
     warned = [text(said) for said in warnings_of(session)][:50]
@@ -88,7 +88,7 @@ def _read(session: Session, fields: Fields) -> Entry:
         "frames": frames, "lost": lost, "lost_share": lost / (frames + lost) if frames + lost else None,
         "interval_s": spec.interval_s, "duration_s": frames * spec.interval_s if spec.interval_s else None,
         "height_px": spec.shape[0], "width_px": spec.shape[1], "pixel_um": spec.pixel_um,
-        "nbytes": _nbytes(session.path), "doubts": len(_map(health.get("muted"))) + len(_map(health.get("doubtful"))),
+        "nbytes": _nbytes(session.path), "doubts": len(health.get("muted", ())) + len(health.get("doubtful", ())),
         "source": text(series["source"]), "uid": text(series["uid"]), "host": text(host.get("name", "")),
         "version": text(versions.get("streamfluo", "")), "config_sha256": sha256_of(config) if config.exists() else "",
         "rig": _rig(words, text(host.get("name", "")), text(series["source"])),
@@ -104,7 +104,7 @@ def _details(session: Session, warned: list[str]) -> str:
                     "inputs": step.inputs} for name, step in session.steps.items()}  # fmt: skip
     gaps = [[gap.first, gap.count, gap.reason] for gap in session.gaps if gap.reason != PAUSED][:50]
     said = {
-        "steps": steps, "warnings": warned, "versions": _map(facts.get("versions")), "gaps": gaps,
+        "steps": steps, "warnings": warned, "versions": mapping(facts.get("versions")), "gaps": gaps,
         "reference": facts.get("reference"), "started": facts.get("started"), "written": facts.get("written"),
         "planes": list(session.planes) if session.spec.planes else [], "dtype": session.spec.dtype,
         "raw": session.has_journal, "user": dict(list(session.series["user"].items())[:MAX_USER]),
@@ -136,10 +136,6 @@ def _began(t0_ns: Any, started: Any) -> str | None:
 
 def _nested(value: Any) -> bool:
     return isinstance(value, list | dict) or value is None
-
-
-def _map(found: Any) -> Mapping[str, Any]:
-    return found if isinstance(found, Mapping) else {}
 
 
 def _nbytes(folder: Path) -> int:

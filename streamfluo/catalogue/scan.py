@@ -7,11 +7,12 @@ import sqlite3
 import time
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import AbstractContextManager
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
-from filelock import AcquireReturnProxy, FileLock, Timeout
+from filelock import FileLock, Timeout
 
 from ..core.errors import SessionError
 from .database import CatalogueError, opened, put, transaction
@@ -54,7 +55,7 @@ def scan(folder: Path, file: Path, progress: Progress = lambda done, of: None) -
         known = _known(connection)
         if not there and not any(_below(path, folder) for path in known):
             raise SessionError(f"{folder}: {NONE}")
-        if not there and not closed and not any(entry.name != file.name for entry in os.scandir(folder)):
+        if not there and not closed and not set(os.listdir(folder)) - {file.name}:
             raise SessionError(f"{folder}: empty now; is its disk there? the catalogue is left as it is")
         found = _take(connection, there, known, progress)
         found.closed.extend(closed)
@@ -206,7 +207,7 @@ def _now() -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
 
 
-def _alone(file: Path) -> AcquireReturnProxy:
+def _alone(file: Path) -> AbstractContextManager[object]:
     """The lock of whoever scans into a file, held once. Raises CatalogueError at once where another one does."""
     lock = FileLock(file.with_name(f".{file.name}.lock"))
     try:

@@ -7,6 +7,7 @@ import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
+from uuid import uuid4
 
 from .. import __version__
 from ..core.errors import ConfigError, StreamfluoError
@@ -67,8 +68,9 @@ class Workers:
         from distributed import as_completed
         from distributed.client import FutureCancelledError
 
+        run = uuid4().hex[:8]  # a scheduler takes two tasks of one key for one: another program's day0 for this one's
         futures = {
-            self._client.submit(work, task, key=f"{name}-{n}", retries=RETRIES, pure=False): n
+            self._client.submit(work, task, key=f"{name}-{n}-{run}", retries=RETRIES, pure=False): n
             for n, (task, name) in enumerate(zip(tasks, names, strict=True))
         }
         for future in as_completed(futures):

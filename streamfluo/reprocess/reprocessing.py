@@ -70,7 +70,9 @@ def _in_parts(workers: Workers, tasks: Sequence[Task], on: Cluster) -> Iterator[
     """One recording after the other, each over all workers."""
     for task in tasks:
         began = time.monotonic()
-        with tempfile.TemporaryDirectory(prefix=f".{task.recording.name}{PARTS}", dir=task.out) as folder:
+        prefix = f".{task.recording.name}{PARTS}"
+        # at Ctrl-C workers still write into it: what is left is swept by the next reprocessing
+        with tempfile.TemporaryDirectory(prefix=prefix, dir=task.out, ignore_cleanup_errors=True) as folder:
             try:
                 outcome = (
                     _of_parts(workers, parts) if (parts := parts_of(task, on.parts, folder, on.sample)) else there(task)

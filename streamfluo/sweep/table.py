@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from ..catalogue.measures import CAMERA, FRAMES, measured
+from ..catalogue.reading import PLANES
 from ..core.errors import StreamfluoError
 from ..core.params import literal
 from ..report.recorded import parts_of
@@ -19,7 +20,6 @@ from ..session.reader import Session, open_session
 from .grid import Axis, Point
 from .truth import against_truth
 
-PLANES = 32  # whose steps are measured
 TRUTH = "truth"
 FIRST = ("f1", "cells", "found_share", "false_a_frame", "traces_r", "snr", "localisations")  # what people look at first
 

@@ -12,8 +12,8 @@ from streamfluo import Block, ConfigError, Spec
 from streamfluo.calcium.extract import cell_probability as cp
 from streamfluo.calcium.extract.background import Background
 from streamfluo.calcium.extract.cell_features import FIGURES, SIDE, Context, Features, features, overlap_and_activity
-from streamfluo.calcium.extract.components import Components
-from streamfluo.calcium.extract.learned_acceptance import are_cells
+from streamfluo.calcium.extract.components import NOT_JUDGED, Components
+from streamfluo.calcium.extract.learned_acceptance import Seen, are_cells
 from streamfluo.calcium.extract.params import ExtractParams
 from streamfluo.calcium.extracted_components import MEASURES
 from streamfluo.simulate import calcium
@@ -231,3 +231,29 @@ def test_likely_components_that_are_not_compact_are_not_accepted():
         probability=lambda cells, rows: likely[rows],
     )  # fmt: skip
     assert are_cells(cells, ExtractParams(accept="learned"), seen).tolist() == [True, False, False]
+
+
+class Judged(Seen):
+    """Judges by the frame: the probability of a component is the number of the frame in which it was judged."""
+
+    def probability(self, cells, rows):
+        return np.full(len(rows), float(self.buffer.count))
+
+
+@pytest.mark.parametrize("count", [1, 7, 25])
+def test_each_component_is_judged_once_in_two_hundred_frames_a_tenth_at_a_time(count):
+    cells = with_cells(*[(20, 25)] * count, heights=[1] * count)
+    buffer = SimpleNamespace(count=0)
+    seen, most = Judged(2.5, None, buffer, None), 0
+    for frame in range(400):
+        buffer.count, before = frame, cells["probability"].copy()
+        seen.judge_some(cells)
+        most = max(most, int((cells["probability"] != before).sum()))
+    assert (cells["probability"] >= 200).all()
+    assert most <= -(-count // 10)
+
+
+def test_a_component_that_never_was_judged_is_where_it_is_asked_for():
+    cells = with_cells((10, 10), (30, 40))
+    cells["probability"][:] = 3.0, NOT_JUDGED
+    assert Judged(2.5, None, SimpleNamespace(count=8), None).judged(cells).tolist() == [3.0, 8.0]

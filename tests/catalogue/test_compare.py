@@ -12,7 +12,9 @@ from facility import changed
 from streamfluo import open_session
 from streamfluo.calcium.across_days.matched import matched_components
 from streamfluo.catalogue.arrays import array_difference
-from streamfluo.catalogue.compare import _gaps, compare
+from streamfluo.catalogue.compare import _gaps, _ids, compare
+from streamfluo.core.findings import Matched
+from streamfluo.core.step_values import IDS
 
 
 def both(recorded, a, b):
@@ -83,6 +85,16 @@ def test_frames_that_one_run_did_not_see_are_left_out_of_its_values(recorded, tm
     total = next(array for array in found.arrays if array.name == "total_signal")
     assert (total.equal, total.count) == (True, 40)
     assert ("frames", "64", "40") in [(fact.what, fact.a, fact.b) for fact in found.facts]
+
+
+def test_columns_beside_each_other_are_those_of_matched_cells():
+    one, other = {IDS: np.array([4, 5, 9])}, {IDS: np.array([2, 4, 7])}
+    pairs = Matched("cells", (3, 3), np.array([[5, 2], [9, 7], [6, 4]]), np.ones(3))
+    a, b = _ids(one, other, pairs)
+    assert (a.tolist(), b.tolist()) == ([1, 2], [0, 2])
+    a, b = _ids(one, other, None)
+    assert (a.tolist(), b.tolist()) == ([0], [1])
+    assert _ids(one, {}, pairs) is None
 
 
 def difference(a, b):

@@ -156,3 +156,21 @@ def test_a_catalogue_of_broken_sessions_alone_has_a_page(tmp_path, first):
     page = Read(tmp_path / "page/index.html")
     assert "unreadable" in page.text
     assert re.search(r"1 session\b", page.text)
+
+
+def test_a_page_that_cannot_be_put_in_place_leaves_the_one_that_is_there(tmp_path, first, monkeypatch):
+    copied(first, tmp_path / "shelf/one")
+    scan(tmp_path / "shelf", tmp_path / "c.sqlite")
+    write_page(tmp_path / "c.sqlite", tmp_path / "page")
+    rename = Path.rename
+
+    def refused(path, to):
+        if path.name == "page.part":
+            raise OSError(28, "No space left on device")
+        return rename(path, to)
+
+    monkeypatch.setattr(Path, "rename", refused)
+    with pytest.raises(CatalogueError, match="No space left on device"):
+        write_page(tmp_path / "c.sqlite", tmp_path / "page")
+    assert (tmp_path / "page" / "index.html").is_file()
+    assert sorted(path.name for path in tmp_path.iterdir() if path.name.startswith("page")) == ["page"]

@@ -42,6 +42,14 @@ def test_what_the_process_said_is_the_reason(session, tmp_path):
     assert "theirs: not a catalogue of streamfluo" in cataloguing._added(session, tmp_path / "theirs")
 
 
+def test_a_reason_in_letters_of_no_alphabet_is_one(tmp_path, monkeypatch):
+    says = tmp_path / "says"
+    says.write_bytes(b"#!/bin/sh\nprintf 'streamfluo: \\377: gone\\n' >&2\nexit 1\n")
+    says.chmod(0o700)
+    monkeypatch.setattr(cataloguing.sys, "executable", str(says))
+    assert cataloguing._added(tmp_path / "S", tmp_path / "c.sqlite") == "\ufffd: gone"
+
+
 def test_a_process_that_hangs_is_given_up(session, tmp_path, monkeypatch):
     monkeypatch.setattr(cataloguing, "PATIENCE_S", 0.01)
     assert "timed out" in cataloguing._added(session, tmp_path / "c.sqlite")

@@ -16,7 +16,7 @@ import tifffile
 
 from streamfluo import __version__, open_session
 from streamfluo.reprocess import cluster
-from streamfluo.reprocess.cluster import ClusterError, connected
+from streamfluo.reprocess.cluster import ClusterError, Workers, connected
 from streamfluo.reprocess.one_recording import Task
 from streamfluo.reprocess.recordings import recordings
 from streamfluo.reprocess.reprocessing import Cluster, reprocess
@@ -145,6 +145,25 @@ def test_a_cluster_that_vanishes_is_one_line_nothing_half_is_called_done_and_the
     assert open_session(out / "long").state != "finished"
     again = done(reprocess(tasks(STATED, wanted, out), out, Cluster("local", 1)))
     assert again == {"day0": ("there", 60), "long": ("done", 12000)}
+
+
+def test_no_task_is_taken_for_that_of_another_program_on_the_same_cluster(monkeypatch):
+    keys = []
+
+    class Done:
+        def __init__(self, found):
+            self.result = lambda: found
+
+    class Client:
+        def submit(self, work, task, key, **_):
+            keys.append(key)
+            return Done(work(task))
+
+    monkeypatch.setattr("distributed.as_completed", list)
+    for _ in range(2):
+        assert list(Workers(Client()).each_done(len, ["ab", "abc"], ["day0", "day1"])) == [(0, 2), (1, 3)]
+    assert len(set(keys)) == 4
+    assert [key.partition("-")[0] for key in keys] == ["day0", "day1"] * 2
 
 
 @pytest.mark.slow
