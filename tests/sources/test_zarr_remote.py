@@ -134,3 +134,21 @@ def test_a_session_does_not_open_an_address_by_itself():
     known = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["entry-points"]["streamfluo.schemes"]
     for scheme in ("s3", "http", "https"):
         assert known[scheme] == "streamfluo.sources.zarr_remote:RemoteZarrSource"
+
+
+def test_a_store_that_lists_its_chunks_is_read_with_those_that_are_there(tmp_path, monkeypatch):
+    memory = pytest.importorskip("fsspec.implementations.memory").MemoryFileSystem
+    read = memory.cat_file
+
+    def with_a_version_first(self, path, version_id=None, start=None, end=None, **kwargs):  # as s3fs has it
+        assert version_id is None
+        return read(self, path, start, end, **kwargs)
+
+    monkeypatch.setattr(memory, "cat_file", with_a_version_first)
+    movie = image(tmp_path / "rec.zarr", form=3, fill=7)
+    memory().put(str(tmp_path / "rec.zarr"), "/bucket/rec.zarr", recursive=True)
+    memory().rm("/bucket/rec.zarr/0/c/2/0/0")
+    with RemoteZarrSource("memory://bucket/rec.zarr") as source:
+        seen, spans = frames(source)
+    np.testing.assert_array_equal(seen, np.delete(movie, [4, 5], 0))
+    assert spans[0][0] == 0
