@@ -90,7 +90,7 @@ def test_a_device_that_hangs_delays_nobody(tmp_path):
     assert time.monotonic() - began < 20
     hung = counts(session, "hang")
     assert hung["crowded"] >= 90 - 64 - 2  # the rest found the queue full
-    assert hung["late"] >= 60
+    assert hung["late"] + hung["crowded"] >= 84
     assert hung["done"] + hung["late"] + hung["crowded"] == 90
 
 

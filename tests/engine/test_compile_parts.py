@@ -114,17 +114,14 @@ def begun(tasks, count):
 
 def test_a_kind_is_built_when_all_its_parts_are_and_what_takes_longest_comes_first():
     tasks = Tasks([Job("moments", SPEC, {}), Job("spots", SPEC, {}), Job("spots", SPEC, {"crop_px": 7})])
-    first, second, moments, none = begun(tasks, 4)
-    assert [(task.kind, task.part) for task in (first, second, moments)] == [
-        ("spots", 0),
-        ("spots", 1),
-        ("moments", -1),
-    ]
-    assert none is None  # the operators themselves, once both parts are there
-    assert not tasks.hear(first, Told("spots", "built"))
+    *parts, moments, none = begun(tasks, 5)
+    assert [(task.kind, task.part) for task in parts] == [("spots", 0), ("spots", 1), ("spots", 2)]
+    assert (moments.kind, moments.part) == ("moments", -1)
+    assert none is None  # the operators themselves, once all parts are there
+    assert not any(tasks.hear(task, Told("spots", "built")) for task in parts[:2])
     assert tasks.next() is None
     assert tasks.hear(moments, Told("moments", "built"))
-    assert not tasks.hear(second, Told("spots", "built"))
+    assert not tasks.hear(parts[2], Told("spots", "built"))
     rest = tasks.next()
     assert (rest.kind, rest.part, len(rest.jobs)) == ("spots", -1, 2)
     assert tasks.unbuilt == {"spots"}
@@ -135,10 +132,10 @@ def test_a_kind_is_built_when_all_its_parts_are_and_what_takes_longest_comes_fir
 
 def test_a_kind_of_which_a_part_was_killed_is_not_built():
     tasks = Tasks([Job("spots", SPEC, {})])
-    first, second, none = begun(tasks, 3)
-    assert (first.part, second.part, none) == (0, 1, None)
-    assert tasks.hear(first, Told("spots", "stopped", "its process was ended"))
-    assert not tasks.hear(second, Told("spots", "built"))
+    *parts, none = begun(tasks, 4)
+    assert ([task.part for task in parts], none) == ([0, 1, 2], None)
+    assert tasks.hear(parts[0], Told("spots", "stopped", "its process was ended"))
+    assert not any(tasks.hear(task, Told("spots", "built")) for task in parts[1:])
     assert tasks.unbuilt == {"spots"}
 
 
