@@ -19,6 +19,7 @@ class FrozenExtraction(Extraction):
     def freeze(self) -> None:
         """Keep what was learned; frames of any index come next, and nothing more is said of those before."""
         self._finish_work()
+        self.tables.give()  # rows of frames before, which the last of them left to be said
         self.frozen, self._waiting, self._last_index = True, [], NO_FRAME
         self.cells["birth"][:] = 0
         self._buffer.index[:] = NO_FRAME

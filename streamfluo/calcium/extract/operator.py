@@ -139,7 +139,7 @@ class Extract(Freezable):
          "merge_corr": 0.5},
     )  # fmt: skip
     of_sample = ("events", "merged", "decisions")
-    tolerances = {"matched_cells": 0.85, "trace_correlation": 0.98, "trace_rms": 0.2, "rate_correlation": 0.97}
+    tolerances = {"matched_cells": 0.8, "trace_correlation": 0.98, "trace_rms": 0.2, "rate_correlation": 0.97}
     takes = TAKES
     compiles_later = (compile_search, compile_following, compile_traces)
     live = {"min_snr": 0.2, "min_spatial_corr": 0.05, "min_compactness": 0.1, "max_overlap": 0.9}
