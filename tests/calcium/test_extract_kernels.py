@@ -189,6 +189,10 @@ def test_the_past_of_a_new_component_is_evidence_where_no_neighbours_error_expla
     np.testing.assert_allclose(recent_bins[1, at], np.where(shown >= least, shown, 0), rtol=1e-12)
 
 
+def test_the_median_size_of_nothing_is_0():
+    assert median_size(np.zeros((18, 0), np.float32), 1) == median_size(np.zeros((0, 3), np.float32), 5) == 0
+
+
 @pytest.mark.parametrize(("shape", "step"), [((85, 85), 1), ((40, 61), 5), ((7, 6), 1), ((1, 1), 1)])
 def test_the_median_size_is_numpys(shape, step):
     image = np.random.default_rng(6).normal(0, 10, shape).astype(np.float32)

@@ -81,6 +81,7 @@ def test_a_device_that_hangs_delays_nobody(tmp_path):
     def comes_back():
         while time.monotonic() < began + 1.5 or (len(did) < 90 and time.monotonic() < began + 15):
             time.sleep(0.01)
+        time.sleep(0.2)  # what waits is late then, however close behind each other the frames came
         hold.set()
 
     threading.Thread(target=comes_back).start()
@@ -90,7 +91,7 @@ def test_a_device_that_hangs_delays_nobody(tmp_path):
     assert time.monotonic() - began < 20
     hung = counts(session, "hang")
     assert hung["crowded"] >= 90 - 64 - 2  # the rest found the queue full
-    assert hung["late"] + hung["crowded"] >= 84
+    assert hung["done"] <= 1
     assert hung["done"] + hung["late"] + hung["crowded"] == 90
 
 

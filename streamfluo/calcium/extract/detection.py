@@ -123,8 +123,7 @@ class Detector:
         step = 5 if image.size > 10_000 else 1
         if self._all_seen:
             return float(median_size(image, step))
-        observed = image[::step, ::step][self._seen[::step, ::step]]
-        return float(median_size(observed[None], 1)) if observed.size else 0.0
+        return float(median_size(image[::step, ::step][self._seen[::step, ::step]][None], 1))
 
     def state(self) -> State:
         """Return all carried values as state entries."""

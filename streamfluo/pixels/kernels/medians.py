@@ -51,13 +51,15 @@ def median(values):  # type: ignore[no-untyped-def]
 
 @kernel
 def median_size(image, step):  # type: ignore[no-untyped-def]
-    """Return the median of |image[::step, ::step]| of a map (y, x) of finite float32. Two passes over the values."""
+    """Return the median of |image[::step, ::step]| of a map (y, x) of finite float32, 0 of none. Two passes."""
     rows, columns = -(-image.shape[0] // step), -(-image.shape[1] // step)
     sample, place = np.empty(rows * columns, np.float32), 0
     for y in range(0, image.shape[0], step):
         for x in range(0, image.shape[1], step):
             sample[place] = abs(image[y, x])
             place += 1
+    if not len(sample):  # a rank of none would be read from memory that is not its own
+        return np.float32(0)
     keys = sample.view(np.uint32) >> np.uint32(31 - _BITS)  # rise with the value
     counts = np.zeros(1 << _BITS, np.int64)
     for i in range(len(keys)):
