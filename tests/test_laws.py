@@ -164,17 +164,24 @@ def test_every_operator_keeps_every_law(kind, params, dtype, law):
     assert broken(kind, params, Spec((13, 17), dtype, interval_s=0.02), law) == ""
 
 
-def broken(kind, params, spec, law):
+def subject_of(kind, params, spec, device="cpu"):
+    """An operator of these parameters with what it sees and takes."""
+    if params.get("mode") == "sum" and spec.dtype in ("uint32", "int32"):
+        pytest.skip("bin refuses sums of 32-bit integers: they can overflow")
+    build = lambda spec: with_snapshots(create(kind, spec, device, **params))  # noqa: E731
+    subject = Subject(build, spec, INPUTS.get(kind, no_inputs))
+    if kind == "motion" and np.dtype(spec.dtype).itemsize > 1:  # a byte does not hold the scene
+        subject.movie = a_scene(spec)
+    return subject
+
+
+def broken(kind, params, spec, law, device="cpu"):
     """What a law says of an operator that breaks it; nothing where it holds."""
     tolerance = RIM_TOLERANCE
     if law == "unseen_pixels_are_unknown":
         spec, params, tolerance = as_it_compares(kind, spec, params)
-    if params.get("mode") == "sum" and spec.dtype in ("uint32", "int32"):
-        pytest.skip("bin refuses sums of 32-bit integers: they can overflow")
-    subject = Subject(lambda spec: with_snapshots(create(kind, spec, **params)), spec, INPUTS.get(kind, no_inputs))
+    subject = subject_of(kind, params, spec, device)
     subject.rim_tolerance = tolerance
-    if kind == "motion" and np.dtype(spec.dtype).itemsize > 1:  # a byte does not hold the scene
-        subject.movie = a_scene(spec)
     try:
         LAWS[law](subject)
     except AssertionError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -36,6 +37,7 @@ class Block:
     z: int = 0
     user: Mapping[int, Mapping[str, Any]] = field(default_factory=lambda: NO_USER, repr=False)
     known: bool = field(default=False, init=False, repr=False)  # its pixels were looked at: known_pixels
+    on_card: Any = field(default=None, init=False, repr=False)  # the same on a card, once a step took it there
 
     def __post_init__(self) -> None:
         times, pixels = np.asarray(self.times_ns, np.int64), _frames(self.pixels)
@@ -49,7 +51,7 @@ class Block:
         object.__setattr__(self, "pixels", _read_only(pixels))
 
     def __len__(self) -> int:
-        return len(self.pixels)
+        return len(self.times_ns)
 
     @property
     def plane(self) -> str:
@@ -66,15 +68,25 @@ class Block:
         return Block(index, times_ns, self.pixels, self.channel, self.z, user)
 
     @property
+    def shape(self) -> tuple[int, ...]:
+        """Frames, rows and columns."""
+        return self.pixels.shape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The type of the pixels."""
+        return self.pixels.dtype
+
+    @property
     def nbytes(self) -> int:
         """Bytes held for pixels and `user`."""
         of_user = sum(user_nbytes(facts) for facts in self.user.values()) if self.user else 0
-        return self.pixels.nbytes + HELD_PER_BYTE * of_user
+        return math.prod(self.shape) * self.dtype.itemsize + HELD_PER_BYTE * of_user
 
     @property
     def stop(self) -> int:
         """Index one past the last frame."""
-        return self.index + len(self.pixels)
+        return self.index + len(self.times_ns)
 
     def cut(self, start: int, stop: int) -> Block:
         """Return the frames with start ≤ index < stop as a block of their own, without copying."""
@@ -83,10 +95,16 @@ class Block:
             raise FrameError(f"block {self.index}..{self.stop}: no frame between {start} and {stop}")
         if a == 0 and b == len(self):
             return self
-        first = self.index + a
-        user = {n: self.user[n] for n in range(first, self.index + b) if n in self.user} if self.user else NO_USER
-        part = Block(first, self.times_ns[a:b], self.pixels[a:b], self.channel, self.z, user)
+        part = self._part(a, b)
         return part.as_known() if self.known else part
+
+    def _part(self, a: int, b: int) -> Block:
+        pixels, user = self.pixels[a:b], self._user_of(a, b)
+        return Block(self.index + a, self.times_ns[a:b], pixels, self.channel, self.z, user)
+
+    def _user_of(self, a: int, b: int) -> Mapping[int, Mapping[str, Any]]:
+        first, stop = self.index + a, self.index + b
+        return {n: self.user[n] for n in range(first, stop) if n in self.user} if self.user else NO_USER
 
     def as_known(self) -> Block:
         """Note that all pixels are NaN or light, so that no other step looks at them again; returns the block."""

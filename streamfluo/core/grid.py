@@ -7,6 +7,8 @@ from collections.abc import Iterator
 import numpy as np
 
 from .block import Block
+from .card import Card
+from .card_block import frames_of
 from .errors import StateError
 from .spec import Spec
 from .state import State, require_int
@@ -21,8 +23,10 @@ class FrameGrid:
     without a copy; other frames are copied once into a waiting buffer of 32 frames.
     """
 
-    def __init__(self, spec: Spec) -> None:
-        self._buffer = np.empty((GRID_FRAMES, *spec.shape), spec.dtype)
+    def __init__(self, spec: Spec, card: Card | None = None) -> None:
+        """`card`: frames wait there, and cells are arrays of it."""
+        self._card = card
+        self._buffer = (card.xp if card else np).empty((GRID_FRAMES, *spec.shape), spec.dtype)
         self._count = 0
         self._next_index = -1
         self._shared = False  # a copy reads the waiting frames: the next cell gathers in another buffer
@@ -31,17 +35,19 @@ class FrameGrid:
     def waiting(self) -> np.ndarray:
         """The frames not yet handed on, (n, y, x), read-only; n may be 0."""
         view = self._buffer[: self._count]
-        view.flags.writeable = False
+        if self._card is None:
+            view.flags.writeable = False
         return view
 
     def push(self, block: Block) -> Iterator[np.ndarray]:
         """Yield each cell (n, y, x) that this block completes, in order; consume it before asking for the next."""
+        pixels = frames_of(block, self._card)
         if block.index != self._next_index:
             yield from self.flush()
         start = block.index
         while start < block.stop:
             cell_stop = min((start // GRID_FRAMES + 1) * GRID_FRAMES, block.stop)
-            frames = block.pixels[start - block.index : cell_stop - block.index]
+            frames = pixels[start - block.index : cell_stop - block.index]
             self._next_index = start = cell_stop
             if len(frames) == GRID_FRAMES:
                 yield frames
@@ -63,17 +69,19 @@ class FrameGrid:
         self._shared = True
         new = object.__new__(FrameGrid)
         new.__dict__.update(self.__dict__, _buffer=self._buffer.view())
-        new._buffer.flags.writeable = False
+        if self._card is None:
+            new._buffer.flags.writeable = False
         return new
 
     def _own_buffer(self) -> None:
         """Leave a buffer whose frames a copy reads once they no longer wait here."""
         if self._shared and not self._count:
-            self._buffer, self._shared = np.empty_like(self._buffer), False
+            self._buffer, self._shared = (self._card.xp if self._card else np).empty_like(self._buffer), False
 
     def state(self) -> State:
         """The waiting frames and the index that comes next, as state entries."""
-        return {"waiting": self.waiting.copy(), "next_index": self._next_index}
+        waiting = self.waiting.copy() if self._card is None else self._card.get(self.waiting)
+        return {"waiting": waiting, "next_index": self._next_index}
 
     def restore(self, state: State) -> None:
         """Take over what `state` returned. Raises StateError if the frames are of another shape or type."""
@@ -91,4 +99,5 @@ class FrameGrid:
         self._count = 0
         self._own_buffer()
         self._count = len(waiting)
-        self._buffer[: self._count] = waiting
+        if self._count:
+            self._buffer[: self._count] = waiting if self._card is None else self._card.put(waiting)

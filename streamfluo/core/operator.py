@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 import numpy as np
 
 from .block import Block
+from .card import open_card
 from .decision import Decided, Decision, Takes
 from .errors import ConfigError, FrameError, did_you_mean
 from .findings import Findings, Matched, ReportedStep
@@ -180,6 +181,8 @@ class Operator(ABC):
     frames flow, each with another value that the laws try. `takes` are by verb the decisions about its results that
     people may take meanwhile. `counted` names values that add up over frames, or over the ids of the newest frame, by
     what they count: a run says so as it goes. `presents` arranges the viewer, of several steps as the last one says.
+    `devices` are those it runs on; what it gives on a card is within `twin_tolerance`, of the largest value of each
+    array, of what it gives on the processor.
     `compiles` are functions of parameters and spec that compile a part of its kernels each, for processes that do so at
     the same time; with none, one process builds it. `compiles_later` are those of which no frame needs what they
     compile before something was learned from some: it has `later` (later.py) call them, and waits for that there.
@@ -196,6 +199,7 @@ class Operator(ABC):
     compiles: ClassVar[tuple[Callable[[Any, Spec], object], ...]] = ()
     compiles_later: ClassVar[tuple[Callable[[Any, Spec], object], ...]] = ()
     devices: ClassVar[tuple[str, ...]] = ("cpu",)
+    twin_tolerance: ClassVar[float] = 1e-12
     reads_every: int = 0
     once: ClassVar[bool] = False
     frame_axis: Literal["same", "own"] = "same"
@@ -208,13 +212,19 @@ class Operator(ABC):
     joins: ClassVar[Mapping[str, Callable[[SliceSteps], Any]]] = {}
 
     def __init__(self, params: Any, spec: Spec, device: str = "cpu") -> None:
-        """Allocate everything here and compile what the first frames need; the rest by `later`."""
+        """Allocate everything here, on the card as well, and compile what the first frames need; the rest by `later`.
+
+        `card` is the one that it runs on with device = "gpu", None on the processor.
+        """
         if device not in self.devices:
-            hint = "; install streamfluo[cuda12] or [cuda13]" if device == "gpu" and "gpu" in self.devices else ""
-            raise ConfigError(f"{self.kind}: no device {device!r}; it runs on {', '.join(self.devices)}{hint}")
+            raise ConfigError(f"{self.kind}: no device {device!r}; it runs on {', '.join(self.devices)}")
         self.params = params
         self.spec = spec
         self.device = device
+        try:
+            self.card = open_card() if device == "gpu" else None
+        except ConfigError as error:
+            raise ConfigError(f"{self.kind}: {error}") from None
 
     def meet(self, given: Mapping[str, Gives]) -> None:  # noqa: B027 - most take what they know by name
         """Be told what each of `needs` and `may_need` is met by, before the first frame. Raises ConfigError."""

@@ -155,8 +155,8 @@ class Gate:
         after, spec = output.block, self._operator.out_spec
         if after is not None and not isinstance(after, Block):
             raise FrameError(f"block of an Output must be a Block or None, found {type(after).__name__}")
-        if after is not None and (after.pixels.shape[1:] != spec.shape or after.pixels.dtype != spec.dtype):
-            found = f"{after.pixels.shape[1:]} {after.pixels.dtype.name}"
+        if after is not None and (after.shape[1:] != spec.shape or after.dtype != spec.dtype):
+            found = f"{after.shape[1:]} {after.dtype.name}"
             raise FrameError(f"hands on frames {found}; its out_spec says {spec.shape} {spec.dtype}")
         if block is not None and self._operator.frame_axis == "same":
             then = after or block

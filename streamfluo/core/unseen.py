@@ -9,6 +9,7 @@ from itertools import pairwise
 import numpy as np
 
 from .block import Block
+from .card_block import CardBlock
 from .errors import FrameError
 from .operator import Values
 
@@ -22,9 +23,13 @@ def known_pixels(block: Block) -> Block:
     It is the block itself, not copied, where all are NaN or within. Cost: two reads of float frames, a fifth to a third
     of `moments` and `sofi`; once for each block, however many steps see it.
     """
-    pixels = block.pixels
-    if block.known or pixels.dtype.kind != "f":
+    if block.known or block.dtype.kind != "f":
         return block
+    if isinstance(block, CardBlock):
+        xp, there = block.card.xp, block.there
+        light = xp.where(xp.abs(there) <= there.dtype.type(MAX_ADU), there, there.dtype.type(np.nan))
+        return CardBlock(block, block.card, light).as_known()
+    pixels = block.pixels
     if not any(_has_odd_pixels(frame) for frame in pixels):
         return block.as_known()
     with np.errstate(invalid="ignore"):
@@ -42,8 +47,7 @@ def valid_frames(block: Block, inputs: Values) -> np.ndarray:
 
     `inputs` may hold `valid` (t,) of a step before. Raises FrameError if it has another length.
     """
-    whole = block.pixels.dtype.kind != "f"  # integers are all seen
-    seen = np.ones(len(block), bool) if whole else np.array([_has_seen_pixels(frame) for frame in block.pixels])
+    seen = _seen_frames(block)
     if (declared := inputs.get(VALID)) is None:
         return seen
     valid = np.asarray(declared)
@@ -54,7 +58,7 @@ def valid_frames(block: Block, inputs: Values) -> np.ndarray:
 
 def seen_parts(block: Block, inputs: Values) -> Iterator[Block]:
     """Yield the runs of frames of `known_pixels` that may be learned from; those in between count as a gap."""
-    if block.pixels.dtype.kind != "f" and inputs.get(VALID) is None:  # one part: to look for others took 6 µs a frame
+    if block.dtype.kind != "f" and inputs.get(VALID) is None:  # one part: to look for others took 6 µs a frame
         yield block
         return
     valid = valid_frames(block, inputs)
@@ -62,6 +66,17 @@ def seen_parts(block: Block, inputs: Values) -> Iterator[Block]:
     for first, last in pairwise(edges):
         if valid[first]:
             yield block.cut(block.index + first, block.index + last)
+
+
+def _seen_frames(block: Block) -> np.ndarray:
+    """Which frames (t,) have a seen pixel: of integers all."""
+    if block.dtype.kind != "f":
+        return np.ones(len(block), bool)
+    if isinstance(block, CardBlock):
+        _, height, width = block.shape
+        seen = block.card.get(~block.card.xp.isnan(block.there[:, height // 2, width // 2]))
+        return seen if seen.all() else block.card.get((~block.card.xp.isnan(block.there)).any((1, 2)))
+    return np.array([_has_seen_pixels(frame) for frame in block.pixels])
 
 
 def _has_odd_pixels(frame: np.ndarray) -> bool:

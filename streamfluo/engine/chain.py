@@ -103,8 +103,8 @@ class Chain:
 
     def _check(self, block: Block) -> None:
         """Raises FrameError for a block that is not of the chain's spec or planes."""
-        if block.pixels.shape[1:] != self.spec.shape or block.pixels.dtype != self._dtype:
-            found = f"{block.pixels.shape[1:]} {block.pixels.dtype.name}"
+        if block.shape[1:] != self.spec.shape or block.dtype != self._dtype:
+            found = f"{block.shape[1:]} {block.dtype.name}"
             raise FrameError(f"frame {block.index}: expected {self.spec.shape} {self.spec.dtype}, found {found}")
         if self.spec.planes and (plane := block.plane) not in self.spec.plane_names:
             raise FrameError(f"frame {block.index}: no plane {plane!r}{did_you_mean(plane, self.spec.plane_names)}")

@@ -10,17 +10,15 @@ import numpy as np
 
 from ..core.afterwards import Afterwards
 from ..core.block import Block
+from ..core.card_block import frames_of, on_device
 from ..core.findings import ReportedStep
 from ..core.grid import GRID_FRAMES, FrameGrid
 from ..core.operator import NO_VALUES, Gives, Mergeable, Output, Presents, Values
 from ..core.registry import register
 from ..core.spec import Spec
 from ..core.state import State, require_array, require_int
-from ..core.thread_pool import in_bands
 from ..core.unseen import VALID, known_pixels, seen_parts
-from .kernels.power_sums import TILE_PX, PixelSums, accumulate, frame_totals
-
-NS_A_PIXEL = 0.3  # of a frame, on one core
+from .pixel_statistics import CardPixelStatistics, PixelStatistics
 
 
 @register("moments")
@@ -36,6 +34,7 @@ class Moments(Mergeable):
     left out.
     """
 
+    devices = ("cpu", "gpu")
     may_need = (VALID,)
     gives = (
         Gives("total_signal", "per_frame", ("t",), "ADU", "sum over the seen pixels of the frame"),
@@ -62,24 +61,16 @@ class Moments(Mergeable):
 
     def __init__(self, params: Any, spec: Spec, device: str = "cpu") -> None:
         super().__init__(params, spec, device)
-        dtype = np.dtype(spec.dtype)
-        exact = dtype.kind in "iu" and dtype.itemsize <= 2
-        self._grid = FrameGrid(spec)
-        self._sum_dtype = np.dtype(np.int64 if exact else np.float64)
-        self._total_dtype = np.dtype(np.int64 if dtype.kind in "iu" else np.float64)
+        self._grid = FrameGrid(spec, self.card)
         self._afterwards = Afterwards()
         self._n = 0
-        self._pivot = np.zeros(spec.shape, np.int32 if exact else np.float64)
-        self._sum = np.zeros(spec.shape, self._sum_dtype)
-        self._squares = np.zeros(spec.shape, self._sum_dtype)
-        self._low, self._high = np.zeros((2, *spec.shape), dtype)
-        self._unseen = np.zeros(spec.shape if dtype.kind == "f" else (0, 0), np.int64)
+        self._pixels = PixelStatistics(spec) if self.card is None else CardPixelStatistics(spec, self.card)
         self._add(self._grid.waiting)
-        self._signal(self._grid.waiting)
+        self._pixels.signal(self._grid.waiting)
 
     def update(self, block: Block, inputs: Values = NO_VALUES) -> Output:
         self._afterwards.wait()
-        block = known_pixels(block)
+        block = known_pixels(on_device(block, self.card))
         ends_cell = len(block) < GRID_FRAMES and block.stop % GRID_FRAMES == 0
         totals = []
         for cell in (cell for part in seen_parts(block, inputs) for cell in self._pushed(part)):
@@ -89,7 +80,8 @@ class Moments(Mergeable):
                 totals.append(self._add(cell))
         is_cell = len(block) == GRID_FRAMES and block.index % GRID_FRAMES == 0
         whole = is_cell and bool(totals) and len(totals[-1]) == GRID_FRAMES
-        return Output(block.index, {"total_signal": totals[-1] if whole else self._signal(block.pixels)})
+        signal = totals[-1] if whole else self._pixels.signal(frames_of(block, self.card))
+        return Output(block.index, {"total_signal": signal})
 
     def gap(self, first: int, count: int) -> None:
         self._afterwards.wait()
@@ -100,7 +92,8 @@ class Moments(Mergeable):
         wanted = self.snapshot_names(names)
         self._afterwards.wait()
         now = self._flushed()
-        return {name: _READ[name](now) for name in wanted}
+        arrays = now._pixels.arrays()
+        return {name: _READ[name](now._n, arrays) for name in wanted}
 
     def merge(self, other: Self) -> None:
         for part in (self, other):
@@ -112,26 +105,28 @@ class Moments(Mergeable):
             return
         for cell in self._grid.flush():
             self._add(cell)
+        own, others = self._pixels.to_change(), other._pixels.arrays()
         if other._n:
-            shift: np.ndarray = (other._pivot - self._pivot).astype(self._sum_dtype)
-            n = other._n - other._unseen if other._unseen.size else other._n
-            self._squares += other._squares + shift * (2 * other._sum + n * shift)
-            self._sum += other._sum + n * shift
-            self._unseen += other._unseen
+            shift: np.ndarray = (others["pivot"] - own["pivot"]).astype(self._pixels.dtype)
+            n = other._n - others["unseen"] if others["unseen"].size else other._n
+            own["sum_squares"][...] += others["sum_squares"] + shift * (2 * others["sum"] + n * shift)
+            own["sum"][...] += others["sum"] + n * shift
+            own["unseen"][...] += others["unseen"]
             self._n += other._n
-        np.minimum(self._low, other._low, out=self._low)
-        np.maximum(self._high, other._high, out=self._high)
+        np.minimum(own["low"], others["low"], out=own["low"])
+        np.maximum(own["high"], others["high"], out=own["high"])
         self._grid.restore(other._grid.state())
 
     def state(self) -> State:
         self._afterwards.wait()
-        arrays = {name: array.copy() for name, array in self._arrays().items()}
+        arrays = {name: array.copy() for name, array in self._pixels.arrays().items()}
         return {"n": self._n, **arrays, **self._grid.state()}
 
     def restore(self, state: State) -> None:
         self._afterwards.wait()
-        for name, array in self._arrays().items():
-            array[...] = require_array({"unseen": np.zeros_like(self._unseen), **state}, name, array, "moments")
+        arrays = self._pixels.to_change()
+        for name, array in arrays.items():
+            array[...] = require_array({"unseen": np.zeros_like(arrays["unseen"]), **state}, name, array, "moments")
         self._n = require_int(state, "n", "moments")
         self._grid.restore(state)
 
@@ -139,45 +134,24 @@ class Moments(Mergeable):
     def _seen(self) -> int:
         return self._n + len(self._grid.waiting)
 
-    def _arrays(self) -> dict[str, np.ndarray]:
-        return {
-            "pivot": self._pivot,
-            "sum": self._sum,
-            "sum_squares": self._squares,
-            "low": self._low,
-            "high": self._high,
-            "unseen": self._unseen,
-        }
-
     def _pushed(self, part: Block) -> Iterator[np.ndarray]:
         """Yield the cells that frames complete; the first one gives the pivot."""
         if not self._seen:
-            first = part.pixels[0]
-            finite = np.isfinite(first)
-            self._pivot[...] = np.where(finite, first, np.rint(first[finite].mean()) if finite.any() else 0)
-            unseen = np.isnan(first)
-            self._low[...] = np.where(unseen, np.inf, first) if unseen.any() else first
-            self._high[...] = np.where(unseen, -np.inf, first) if unseen.any() else first
+            first, arrays = part.pixels[0], self._pixels.to_change()
+            finite, unseen = np.isfinite(first), np.isnan(first)
+            arrays["pivot"][...] = np.where(finite, first, np.rint(first[finite].mean()) if finite.any() else 0)
+            arrays["low"][...] = np.where(unseen, np.inf, first) if unseen.any() else first
+            arrays["high"][...] = np.where(unseen, -np.inf, first) if unseen.any() else first
         return self._grid.push(part)
 
     def _add(self, cell: np.ndarray) -> np.ndarray:
         """Add a cell's frames; return the total signal of each."""
-        sums = PixelSums(*(array.reshape(-1) for array in self._arrays().values()))
-        flat, tiles = cell.reshape(len(cell), self._pivot.size), -(-self._pivot.size // TILE_PX)
-        totals = np.zeros((tiles + 1, len(cell)), self._total_dtype)
-        in_bands(tiles, NS_A_PIXEL * cell.size, lambda *band: accumulate(flat, sums, band, totals[1:]))
         self._n += len(cell)
-        return np.asarray(np.add.accumulate(totals)[-1].astype(np.float64))  # one tile after the other
-
-    def _signal(self, pixels: np.ndarray) -> np.ndarray:
-        totals = np.empty(len(pixels), self._total_dtype)
-        flat, work_ns = pixels.reshape(len(pixels), self._pivot.size), NS_A_PIXEL * pixels.size
-        in_bands(len(pixels), work_ns, lambda a, b: frame_totals(flat[a:b], totals[a:b]))
-        return totals.astype(np.float64)
+        return self._pixels.add(cell)
 
     def _flushed(self) -> Moments:
         """Return a copy with the waiting frames added."""
-        if not self._grid.waiting.size:
+        if not len(self._grid.waiting):
             return self
         copy = Moments(self.params, self.spec, self.device)
         copy.restore(self.state())
@@ -185,41 +159,41 @@ class Moments(Mergeable):
         return copy
 
 
-def _counts(m: Moments) -> Any:
-    """In how many frames each pixel was seen (y, x), NaN for none; a number for integers."""
-    if not m._unseen.size:
-        return m._n or np.nan
-    n = (m._n - m._unseen).astype(float)
-    n[n == 0] = np.nan
-    return n
+def _counts(n: int, arrays: Mapping[str, np.ndarray]) -> Any:
+    """In how many of n frames each pixel was seen (y, x), NaN for none; a number for integers."""
+    if not arrays["unseen"].size:
+        return n or np.nan
+    counts = (n - arrays["unseen"]).astype(float)
+    counts[counts == 0] = np.nan
+    return counts
 
 
-def _mean(m: Moments) -> np.ndarray:
-    return np.asarray(m._pivot + m._sum / _counts(m))
+def _mean(n: int, arrays: Mapping[str, np.ndarray]) -> np.ndarray:
+    return np.asarray(arrays["pivot"] + arrays["sum"] / _counts(n, arrays))
 
 
-def _variance(m: Moments) -> np.ndarray:
-    n = _counts(m)
-    if m._n == 0:
-        return np.full(m.spec.shape, np.nan)
+def _variance(n: int, arrays: Mapping[str, np.ndarray]) -> np.ndarray:
+    if n == 0:
+        return np.full(arrays["pivot"].shape, np.nan)
+    total, counts = arrays["sum"], _counts(n, arrays)
     # Sums about the rounded mean lose nothing to cancellation: for integers this step is exact.
-    centre = np.rint(m._sum / n).astype(m._sum_dtype)
-    squares = m._squares - centre * (2 * m._sum - n * centre)
-    return np.maximum(squares / n - ((m._sum - n * centre) / n) ** 2, 0)
+    centre = np.rint(total / counts).astype(total.dtype)
+    squares = arrays["sum_squares"] - centre * (2 * total - counts * centre)
+    return np.maximum(squares / counts - ((total - counts * centre) / counts) ** 2, 0)
 
 
-def _extreme(m: Moments, values: np.ndarray) -> np.ndarray:
+def _extreme(name: str, n: int, arrays: Mapping[str, np.ndarray]) -> np.ndarray:
     """Return a copy, NaN where the pixel was never seen."""
-    values = values.copy()
+    values = arrays[name].copy()
     if values.dtype.kind == "f":
-        values[np.isnan(_counts(m))] = np.nan
+        values[np.isnan(_counts(n, arrays))] = np.nan
     return values
 
 
 _READ = {
-    "frames": lambda m: np.array(m._n),
+    "frames": lambda n, arrays: np.array(n),
     "mean": _mean,
     "variance": _variance,
-    "min": lambda m: _extreme(m, m._low),
-    "max": lambda m: _extreme(m, m._high),
+    "min": partial(_extreme, "low"),
+    "max": partial(_extreme, "high"),
 }

@@ -29,7 +29,7 @@ from .noise import CameraNoise
 from .report import measures_of, report_of
 from .results import compile_results, gives, read
 from .segment_sums import Layout
-from .sums import SETTLED_FRAMES, GpuPowerSums, PowerSums
+from .sums import SETTLED_FRAMES, CardPowerSums, PowerSums
 from .with_total import AveragedProducts
 
 MAX_LAG = 256
@@ -124,7 +124,7 @@ class Sofi(Mergeable):
         lags = tuple(range(p.order)) if p.noise == "lag" and p.lags is None else p.lags
         self.gives = gives(p, len(lags) if lags is not None else 0, spec.pixel_um is not None)
         self._grid = FrameGrid(spec)
-        self.power = (GpuPowerSums if device == "gpu" else PowerSums)(spec, p.order)
+        self.power = PowerSums(spec, p.order) if self.card is None else CardPowerSums(spec, p.order, self.card)
         self.lagged = LaggedSums(spec, lags) if lags is not None else None
         self.crossed = CrossedSums(spec, int(p.cross), p.order) if p.cross else None
         self.segments = None

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
-from ..core.errors import ConfigError
+from ..core.card import Card
 from ..core.spec import Spec
 from ..core.thread_pool import in_bands
 from ..pixels.kernels.power_sums import POWER_TILE_PX, add_powers, add_sums, cell_powers, median
+from ..pixels.kernels.power_sums_gpu import POWERS
 from .kernels.cumulants import Powers, move_pivot, read_moments
 from .shared_sums import SharedSums
 
@@ -108,35 +111,28 @@ class PowerSums(SharedSums):
         return out.reshape(self.spec.shape)
 
 
-class GpuPowerSums(PowerSums):
-    """PowerSums on a CUDA device; the sums are copied to the host to be read, merged or saved.
+class CardPowerSums(PowerSums):
+    """PowerSums on a card, of frames there; the sums are copied to the host to be read, merged or saved."""
 
-    Raises ConfigError without cupy or a device.
-    """
-
-    def __init__(self, spec: Spec, order: int) -> None:
-        self._host_is_new = self._device_is_new = False
+    def __init__(self, spec: Spec, order: int, card: Card) -> None:
+        self._card, self._card_is_new, self._host_is_new = card, False, False
         super().__init__(spec, order)
-        try:
-            from ..pixels.kernels.power_sums_gpu import PowersOnDevice
-
-            self._device = PowersOnDevice(self._host.shape, spec.dtype)
-        except ImportError:
-            raise ConfigError("sofi: device = 'gpu' needs cupy; install streamfluo[cuda12] or [cuda13]") from None
-        except RuntimeError as error:  # cupy's own are RuntimeErrors
-            raise ConfigError(f"sofi: device = 'gpu': {error}") from None
+        self._host_is_new = False  # all are 0
+        tiles, powers, *_ = self._host.shape
+        self._there, self._pivot_there = card.xp.zeros(self._host.shape), card.xp.zeros((tiles, POWER_TILE_PX))
+        self._add_powers = card.compiled(POWERS, PIXEL=spec.dtype, ORDERS=powers)["add_powers"]
 
     @property
     def sums(self) -> np.ndarray:
         """The sums on the host; assign them after a change in place."""
-        if self._device_is_new:
-            self._device.get(self._host)
-            self._device_is_new = False
+        if self._card_is_new:
+            self._host = self._card.get(self._there)
+            self._card_is_new = False
         return self._host
 
     @sums.setter
     def sums(self, sums: np.ndarray) -> None:
-        self._host, self._host_is_new, self._device_is_new = sums, True, False
+        self._host, self._host_is_new, self._card_is_new = sums, True, False
 
     def copy(self) -> PowerSums:  # type: ignore[override]
         """Return an independent copy on the host."""
@@ -144,10 +140,11 @@ class GpuPowerSums(PowerSums):
         new.n, new.pivot, new.sums = self.n, self.pivot, self.sums.copy()
         return new
 
-    def add_frames(self, frames: np.ndarray) -> None:
+    def add_frames(self, frames: Any) -> None:
         if self._host_is_new:
-            self._device.put(self.pivot, self._host)
+            self._there[...] = self._card.put(self._host)
+            self._pivot_there[...] = self._card.put(self.pivot)
             self._host_is_new = False
-        self._device.add(frames.reshape(len(frames), self.pixels))
-        self._device_is_new = True
+        self._add_powers.items(self.pixels, frames, len(frames), self.pixels, self._pivot_there, self._there)
+        self._card_is_new = True
         self.n += len(frames)

@@ -1,67 +1,105 @@
-"""`power_sums.add_powers` on a CUDA device, where the sums stay while frames arrive."""
+"""`power_sums` on a card, where sums stay while frames come: one thread a pixel, a cell's frames in turn."""
 
-import cupy
+# Sums of a cell as on the processor: four frames at a time, then those that are left.
+PIXEL_SUMS = """
+DEVICE SUM seen_or_zero(SUM d) { return d == d ? d : 0; }
 
-THREADS = 256
-CTYPES = {
-    "uint8": "unsigned char", "uint16": "unsigned short", "uint32": "unsigned int", "int16": "short", "int32": "int",
-    "float32": "float", "float64": "double",
-}  # fmt: skip
-
-# One thread a pixel. The last step adds without error (TwoSum), so products must not be fused into additions.
-SOURCE = """
-extern "C" __global__ void add_powers(
-    const PIXEL* frames, const int n, const long long pixels, const double* pivot, double* sums, const int powers)
+KERNEL accumulate(
+    const PIXEL* frames, long long n, long long pixels, const PIVOT* pivot, SUM* total, SUM* squares, PIXEL* low,
+    PIXEL* high, long long* unseen)
 {
-    const long long i = (long long)blockIdx.x * blockDim.x + threadIdx.x;
-    if (i >= pixels) return;
-    const long long tile = i / 1024, lane = i % 1024;
-    double total[8] = {0, 0, 0, 0, 0, 0, 0, 0};
-    for (int f = 0; f < n; ++f) {
-        const double d = (double)frames[f * pixels + i] - pivot[i];
-        double power = 1;
-        for (int j = 0; j < powers; ++j) {
-            power *= d;
-            total[j] += power;
+    ITEMS(i, pixels) {
+        SUM sum = 0, sum_squares = 0;
+        PIXEL lo = low[i], hi = high[i];
+        const SUM middle = pivot[i];
+        long long f = 0, missing = 0;
+        for (; f < n; f += 4) {
+            const int some = n - f < 4 ? (int)(n - f) : 4;
+            SUM d[4] = {0, 0, 0, 0};
+            for (int k = 0; k < some; ++k) {
+                const PIXEL x = frames[(f + k) * pixels + i];
+                d[k] = seen_or_zero((SUM)x - middle);
+                lo = x < lo ? x : lo;
+                hi = x > hi ? x : hi;
+                missing += x != x;
+            }
+            if (some == 4) {
+                sum += (d[0] + d[1]) + (d[2] + d[3]);
+                sum_squares += (d[0] * d[0] + d[1] * d[1]) + (d[2] * d[2] + d[3] * d[3]);
+            } else {
+                for (int k = 0; k < some; ++k) {
+                    sum += d[k];
+                    sum_squares += d[k] * d[k];
+                }
+            }
         }
-    }
-    for (int j = 0; j < powers; ++j) {
-        double* high = sums + ((tile * powers + j) * 2) * 1024 + lane;
-        double* low = high + 1024;
-        const double s = *high + total[j];
-        const double b = s - *high;
-        *low += (*high - (s - b)) + (total[j] - b);
-        *high = s;
+        total[i] += sum;
+        squares[i] += sum_squares;
+        low[i] = lo;
+        high[i] = hi;
+        if (COUNTED) unseen[i] += missing;
     }
 }
 """
 
+FRAME_TOTALS = """
+KERNEL tile_totals(const PIXEL* frames, long long n, long long pixels, long long tiles, TOTAL* totals)
+{
+    BLOCKS(b, n * tiles) {
+        SHARED TOTAL part[THREADS];
+        const long long f = b / tiles, first = b % tiles * TILE;
+        const long long stop = first + TILE < pixels ? first + TILE : pixels;
+        EACH(t) {
+            TOTAL sum = 0;
+            for (long long i = first + t; i < stop; i += THREADS) {
+                const PIXEL x = frames[f * pixels + i];
+                sum += x == x ? (TOTAL)x : 0;
+            }
+            part[t] = sum;
+        }
+        for (int half = THREADS / 2; half; half /= 2) {
+            EACH(t) { if (t < half) part[t] += part[t + half]; }
+        }
+        EACH(t) { if (t == 0) totals[b] = part[0]; }
+    }
+}
 
-class PowersOnDevice:
-    """Sums (tiles, powers, 2, 1024) about a pivot (tiles, 1024) on the device, for frames of one type.
+KERNEL frame_totals(const TOTAL* of_tiles, long long n, long long tiles, double* totals)
+{
+    ITEMS(f, n) {
+        TOTAL sum = 0;
+        for (long long tile = 0; tile < tiles; ++tile) sum += of_tiles[f * tiles + tile];
+        totals[f] = (double)sum;
+    }
+}
+"""
+TILE_PX = 65536
 
-    Raises cupy.cuda.runtime.CUDARuntimeError without a device.
-    """
-
-    def __init__(self, shape, dtype):  # type: ignore[no-untyped-def]
-        self._sums, self._pivot = cupy.zeros(shape), cupy.zeros((shape[0], shape[3]))
-        source = SOURCE.replace("PIXEL", CTYPES[dtype])
-        self._kernel = cupy.RawKernel(source, "add_powers", options=("--fmad=false",))
-        self._kernel.compile()
-
-    def add(self, frames):  # type: ignore[no-untyped-def]
-        """Add a cell's frames (n, p) of the host."""
-        n, pixels = frames.shape
-        if n:
-            grid = (-(-pixels // THREADS),)
-            there = (cupy.asarray(frames), cupy.int32(n), cupy.int64(pixels), self._pivot, self._sums)
-            self._kernel(grid, (THREADS,), (*there, cupy.int32(self._sums.shape[1])))
-
-    def put(self, pivot, sums):  # type: ignore[no-untyped-def]
-        """Copy pivot and sums from the host."""
-        self._pivot.set(pivot)
-        self._sums.set(sums)
-
-    def get(self, out):  # type: ignore[no-untyped-def]
-        """Copy the sums to an array of the host."""
-        self._sums.get(out=out)
+# The last step adds without error (TwoSum), so products must not be fused into additions.
+POWERS = """
+KERNEL add_powers(
+    const PIXEL* frames, long long n, long long pixels, const double* pivot, double* sums)
+{
+    ITEMS(i, pixels) {
+        const long long tile = i / 1024, lane = i % 1024;
+        double total[ORDERS];
+        for (int j = 0; j < ORDERS; ++j) total[j] = 0;
+        for (long long f = 0; f < n; ++f) {
+            const double d = (double)frames[f * pixels + i] - pivot[i];
+            double power = 1;
+            for (int j = 0; j < ORDERS; ++j) {
+                power *= d;
+                total[j] += power;
+            }
+        }
+        for (int j = 0; j < ORDERS; ++j) {
+            double* high = sums + ((tile * ORDERS + j) * 2) * 1024 + lane;
+            double* low = high + 1024;
+            const double s = *high + total[j];
+            const double b = s - *high;
+            *low += (*high - (s - b)) + (total[j] - b);
+            *high = s;
+        }
+    }
+}
+"""

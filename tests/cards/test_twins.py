@@ -1,0 +1,50 @@
+"""Twins of operators on a card, here the stand-in on the processor: the values of the processor's kernels, all laws."""
+
+import pytest
+from test_laws import CASES, broken, subject_of
+
+from streamfluo import Spec
+from streamfluo.core.card import using_card
+from streamfluo.core.registry import operators
+from streamfluo.testing import LAWS
+from streamfluo.testing.host_card import HostCard
+from streamfluo.testing.subject import same
+
+TWINS = [case for case in CASES if "gpu" in operators()[case.values[0]].devices]
+SHAPES = [(13, 17), (1, 70), (33, 5)]  # tails of blocks of threads
+
+
+@pytest.fixture(autouse=True)
+def card():
+    with using_card(HostCard()) as card:
+        yield card
+
+
+def both(kind, params, dtype, shape=SHAPES[0]):
+    spec = Spec(shape, dtype, interval_s=0.02)
+    return subject_of(kind, params, spec, "gpu"), subject_of(kind, params, spec)
+
+
+@pytest.mark.parametrize(("kind", "params", "dtype"), TWINS)
+def test_twins_give_the_processors_values(kind, params, dtype):
+    there, here = both(kind, params, dtype)
+    for sizes in ((32,), (1, 7, 30)):
+        same(there.whole(sizes), here.whole(sizes), "on the card", operators()[kind].twin_tolerance)
+
+
+@pytest.mark.parametrize(("kind", "params", "dtype"), TWINS)
+@pytest.mark.parametrize("law", LAWS)
+def test_twins_keep_the_laws(kind, params, dtype, law):
+    assert broken(kind, params, Spec(SHAPES[0], dtype, interval_s=0.02), law, "gpu") == ""
+
+
+@pytest.mark.parametrize(("kind", "params", "dtype"), TWINS)
+def test_a_run_goes_on_on_the_other_device(kind, params, dtype):
+    there, here = both(kind, params, dtype)
+    expected = here.whole()
+    for first, second in ((there, here), (here, there)):
+        before, after = first.make(), second.make()
+        outputs = first.feed(before, first.blocks(stop=75))
+        after.restore(before.state())
+        outputs += second.feed(after, second.blocks(start=75))
+        same(second.results(after, outputs), expected, "changing the device", operators()[kind].twin_tolerance)
