@@ -240,6 +240,6 @@ def test_the_gpu_gives_the_cpus_sums(order):
 
 def test_without_cupy_the_gpu_is_refused_with_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "cupy", None)
-    monkeypatch.delitem(sys.modules, "streamfluo.pixels.kernels.power_sums_gpu", raising=False)
-    with pytest.raises(ConfigError, match=r"needs cupy; install streamfluo\[cuda12\]"):
+    monkeypatch.delitem(sys.modules, "streamfluo.pixels.kernels.card_gpu", raising=False)
+    with pytest.raises(ConfigError, match=r"sofi: device = 'gpu': .* install streamfluo\[cuda12\]"):
         create("sofi", Spec(SHAPE, "uint16"), device="gpu")
