@@ -24,7 +24,7 @@ class CardBlock(Block):
         about = {"index": of.index, "times_ns": of.times_ns, "channel": of.channel, "z": of.z, "user": of.user}
         self.__dict__.update(about, known=False, on_card=None, card=card, there=there, _host=host)
 
-    @property  # type: ignore[override]
+    @property
     def pixels(self) -> np.ndarray:
         """The frames on the host (t, y, x), read-only."""
         host: np.ndarray | None = self.__dict__["_host"]

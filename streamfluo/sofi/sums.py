@@ -116,9 +116,10 @@ class CardPowerSums(PowerSums):
 
     def __init__(self, spec: Spec, order: int, card: Card) -> None:
         self._card, self._card_is_new, self._host_is_new = card, False, False
+        self._host = np.empty(0)
         super().__init__(spec, order)
         self._host_is_new = False  # all are 0
-        tiles, powers, *_ = self._host.shape
+        tiles, powers = self._host.shape[:2]
         self._there, self._pivot_there = card.xp.zeros(self._host.shape), card.xp.zeros((tiles, POWER_TILE_PX))
         self._add_powers = card.compiled(POWERS, PIXEL=spec.dtype, ORDERS=powers)["add_powers"]
 
