@@ -38,6 +38,7 @@ class Bin(Operator):
 
     Params = BinParams
     devices = ("cpu", "gpu")
+    twin_tolerance = 0.0  # the same additions in the same order
     gives = (Gives("frames", "frames", ("t", "y", "x"), "ADU", "the binned frames"),)
     examples = ({"bin_px": 3, "bin_frames": 5}, {"bin_px": 1, "bin_frames": 2, "mode": "sum"})
 

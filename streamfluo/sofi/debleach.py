@@ -40,6 +40,7 @@ class Debleach(Operator):
 
     Params = DebleachParams
     devices = ("cpu", "gpu")
+    twin_tolerance = 0.0  # the same steps in the same order
     may_need = (VALID,)
     gives = (
         Gives("frames", "frames", ("t", "y", "x"), "ADU", "the frames without bleaching"),
