@@ -28,6 +28,7 @@ using namespace std;
 #define ITEMS(i, n) for (long long i = 0; i < (n); ++i)
 #define BLOCKS(b, n) for (int b = 0; b < (n); ++b)
 #define EACH(t) for (int t = 0; t < THREADS; ++t)
+#define GROUP 0
 #define TICKETS(b, n, next) for (int b = 0; b < (n); ++b)
 #define AWAIT(done) do { if (!(done)) abort(); } while (0)
 #define TELL(place, value) (*(place) = (value))

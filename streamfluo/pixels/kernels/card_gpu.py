@@ -31,6 +31,7 @@ static __device__ inline int ticket_(int* next)
     __syncthreads();
     return mine;
 }
+#define GROUP (blockIdx.x)
 #define TICKETS(b, n, next) for (int b = ticket_(next); b < (n); b = ticket_(next))
 #define AWAIT(done) do { while (!(done)) {} __threadfence(); } while (0)
 #define TELL(place, value) do { __threadfence(); *(volatile int*)(place) = (value); } while (0)
