@@ -22,6 +22,18 @@ WORDS = """
     for (long long i = (long long)blockIdx.x * THREADS + threadIdx.x; i < (n); i += (long long)gridDim.x * THREADS)
 #define BLOCKS(b, n) for (int b = blockIdx.x; b < (n); b += gridDim.x)
 #define EACH(t) for (int t = threadIdx.x, once_ = 1; once_; once_ = 0, __syncthreads())
+static __device__ inline int ticket_(int* next)
+{
+    __shared__ int mine;
+    __syncthreads();
+    if (threadIdx.x == 0) mine = atomicAdd(next, 1);
+    __syncthreads();
+    return mine;
+}
+#define GROUP (blockIdx.x)
+#define TICKETS(b, n, next) for (int b = ticket_(next); b < (n); b = ticket_(next))
+#define AWAIT(done) do { while (!(done)) {} __threadfence(); } while (0)
+#define TELL(place, value) do { __threadfence(); *(volatile int*)(place) = (value); } while (0)
 """
 
 
