@@ -187,9 +187,10 @@ class Builder:
     def _operator(self, place: str, name: str, config: StepConfig, params: Any, spec: Spec) -> Operator:
         """The operator of a step, on the device that it or the chain states; on the processor, which is noted, where
         the card fails and where the chain's device is none that it runs on."""
-        kind, device = find_operator(config.kind, place), config.device or self._config.chain.device
-        why = ""
-        if config.device is None and device not in kind.devices:
+        kind, of_chain = find_operator(config.kind, place), self._config.chain.device
+        own = None if "chain.device" in self._config.stated else config.device  # --set goes first
+        device, why = own or of_chain, ""
+        if own is None and device not in kind.devices:
             why, device = "it has no twin on a card", "cpu"
         try:
             operator = kind(params, spec, device)
