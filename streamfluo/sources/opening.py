@@ -70,6 +70,13 @@ def stays(uri: str) -> bool:
     return reader is None or bool(reader.load().seekable)
 
 
+def is_elsewhere(uri: str) -> bool:
+    """Return whether a URI is an address that would be asked for a recording: only where a person wants that."""
+    scheme, colon, _ = uri.partition(":")
+    reader = _readers("schemes").get(scheme) if colon else None
+    return reader is not None and bool(getattr(reader.load(), "elsewhere", False))
+
+
 def file_reader(path: Path) -> Any:
     """Return the class that reads a file, by its suffix; None where there is none."""
     entry = _readers("suffixes").get(path.suffix.lower())
