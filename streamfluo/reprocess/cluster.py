@@ -6,6 +6,7 @@ import logging
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import uuid4
 
@@ -27,6 +28,12 @@ class ClusterError(StreamfluoError):
     """The cluster cannot be used, or is gone."""
 
 
+def require_dask() -> None:
+    """Raise ConfigError where Dask is not installed: before anything that takes its time."""
+    if find_spec("distributed") is None:
+        raise ConfigError("reprocess: Dask is not installed: pip install 'streamfluo[cluster]'")
+
+
 @contextmanager
 def connected(cluster: str, workers: int) -> Iterator[Workers]:
     """Yield the workers of `local` processes, of the scheduler at tcp://… or tls://…, or of `slurm` jobs.
@@ -34,10 +41,9 @@ def connected(cluster: str, workers: int) -> Iterator[Workers]:
     Raises ConfigError where a library is missing or another cluster is named, ClusterError for one that does not
     answer, and for workers that have another version.
     """
-    try:
-        from distributed import Client
-    except ImportError:
-        raise ConfigError("reprocess: Dask is not installed: pip install 'streamfluo[cluster]'") from None
+    require_dask()
+    from distributed import Client
+
     for name in ("distributed", "distributed.client"):  # it says each worker's coming and going
         logging.getLogger(name).setLevel(logging.CRITICAL)
     with _made(cluster, workers) as address:
