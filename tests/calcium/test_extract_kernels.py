@@ -42,7 +42,7 @@ from streamfluo.calcium.kernels.footprints import (
     update_footprint,
 )
 from streamfluo.calcium.kernels.outlines import outline
-from streamfluo.calcium.kernels.residual import smooth
+from streamfluo.calcium.kernels.residual import rows_of, smooth
 from streamfluo.pixels.kernels.medians import median_size
 
 
@@ -301,8 +301,8 @@ def test_spatial_correlation_is_that_without_noise():
 def test_maps_are_smoothed_as_scipy_does():
     image = np.random.default_rng(4).normal(0, 1, (30, 41)).astype(np.float32)
     kernel = np.array([0.1, 0.3, 0.7, 0.3, 0.1], np.float32)
-    out, rows = np.empty_like(image), np.empty_like(image)
-    smooth(image, kernel, rows, out)
+    out = np.empty_like(image)
+    smooth(image, kernel, rows_of((30, 41), kernel), out)
     expected = ndi.convolve(image, np.outer(kernel, kernel), mode="constant")
     np.testing.assert_allclose(out, expected, atol=1e-5)
 
@@ -314,8 +314,8 @@ def test_maps_narrower_than_the_filter_are_smoothed_from_their_own_pixels(shape)
     image = held[10 : 10 + shape[0], 10 : 10 + shape[1]]
     image[...] = np.random.default_rng(4).normal(0, 1, shape)
     kernel = np.exp(-(np.arange(-8, 9, dtype=np.float32) ** 2) / 18)
-    out, rows = np.empty(shape, np.float32), np.empty(shape, np.float32)
-    smooth(image, kernel, rows, out)
+    out = np.empty(shape, np.float32)
+    smooth(image, kernel, rows_of(shape, kernel), out)
     np.testing.assert_allclose(out, ndi.convolve(image, np.outer(kernel, kernel), mode="constant"), atol=1e-5)
 
 

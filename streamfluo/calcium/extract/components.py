@@ -14,6 +14,7 @@ from ..kernels.footprint_statistics import component_snr
 from ..kernels.rises import RISE_BINS
 from .background import Background
 from .columns import Columns, Field
+from .listed import Listed, Listing
 
 POOLS = 40
 UNMEASURED = -2.0  # no correlation
@@ -93,6 +94,7 @@ class Components(Columns):
         super().__init__(fields(box, modes, window, rate_samples))
         self.shape, self.box_shape, self.offset = shape, box, np.float32(offset)
         self.next_id = self.changes = 0
+        self._listing = Listing()
         self.changed: set[int] = set()  # rows whose footprint was listed anew since the ring looked at them
 
     @property
@@ -136,12 +138,11 @@ class Components(Columns):
 
     def wholes(self) -> np.ndarray:
         """Return for each component (K,) the row of the whole that it is a piece of, -1 of others."""
-        rows = np.full(self.count, -1, np.int64)
-        if self["whole"].max(initial=-1) >= 0:
-            pieces = np.flatnonzero(self["whole"] >= 0)
-            order = np.argsort(self["id"])
-            rows[pieces] = order[np.searchsorted(self["id"], self["whole"][pieces], sorter=order)]
-        return rows
+        return self.listed().wholes
+
+    def listed(self) -> Listed:
+        """Return which components are shown, as of now."""
+        return self._listing.of(self["id"], self["accepted"], self["verdict"] == REJECTED, self["whole"])
 
     def levels(self, when: When) -> Packed:
         """Return the fields of `Levels`."""

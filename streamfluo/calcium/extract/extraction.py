@@ -163,7 +163,7 @@ class Extraction:
 
     def unknown(self) -> LiveValues:
         """Return the values of the accepted components in a frame that is not valid: NaN."""
-        ids = self.cells["id"][self.cells["accepted"]]
+        ids = self.cells.listed().ids
         return ids, np.full((4, len(ids)), np.nan)
 
     def finish(self) -> None:
@@ -209,11 +209,10 @@ class Extraction:
         values = self._deconvolution.follow(cells, pixels, cells.design(self.background), self._mode, slot)
         buffer.modes[slot] = self._mode
         self._mode_sum += self._mode
-        shown = cells["accepted"]
-        live = cells["id"][shown], values[:, shown]
+        shown = cells.listed()
         buffer.count += 1
         self.behind = True
-        return live
+        return shown.ids, values.take(shown.rows, 1)
 
     def _work(self) -> None:
         """Close the bin that ends with this frame, or do a share of the work of the last bin."""
