@@ -66,7 +66,7 @@ class Motion(Freezable):
     """
 
     Params = MotionParams
-    version = 7  # frames in little light are valid where they are bright enough
+    version = 8  # the Gauss–Newton images are whole numbers of eight bits
     may_need = (VALID,)
     of_planes = ("shift_px",)
     from_file = {"template": plain_array, "shifts_px": recorded_shifts}
