@@ -271,16 +271,28 @@ class Judged(Seen):
 
 
 @pytest.mark.parametrize("count", [1, 7, 25])
-def test_each_component_is_judged_once_in_two_hundred_frames_a_tenth_at_a_time(count):
+def test_each_component_is_judged_once_in_four_hundred_frames_an_eighth_at_a_time(count):
     cells = with_cells(*[(20, 25)] * count, heights=[1] * count)
+    cells["probability"][:] = 0.5
     buffer = SimpleNamespace(count=0)
     seen, most = Judged(2.5, None, buffer, None), 0
-    for frame in range(400):
+    for frame in range(800):
         buffer.count, before = frame, cells["probability"].copy()
         seen.judge_some(cells)
         most = max(most, int((cells["probability"] != before).sum()))
-    assert (cells["probability"] >= 200).all()
-    assert most <= -(-count // 10)
+    assert (cells["probability"] >= 400).all()
+    assert most <= -(-count // 8)
+
+
+def test_those_that_are_new_are_judged_within_fifty_frames():
+    cells = with_cells(*[(20, 25)] * 20, heights=[1] * 20)
+    cells["probability"][:] = 0.5
+    cells["probability"][[3, 4, 17]] = NOT_JUDGED
+    buffer = SimpleNamespace(count=0)
+    for frame in range(50):
+        buffer.count = frame
+        Judged(2.5, None, buffer, None).judge_some(cells)
+    assert (cells["probability"][[3, 4, 17]] > 0).all()
 
 
 def test_a_component_that_never_was_judged_is_where_it_is_asked_for():

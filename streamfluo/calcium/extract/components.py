@@ -9,7 +9,7 @@ import numpy as np
 from ...core.errors import StateError
 from ...core.state import State
 from ..expected_rate import SHAPES
-from ..kernels.footprint_lists import correct_neighbours, refresh_footprint
+from ..kernels.footprint_lists import change_footprint, correct_neighbours, refresh_footprint
 from ..kernels.footprint_statistics import component_snr
 from ..kernels.rises import RISE_BINS
 from .background import Background
@@ -162,11 +162,9 @@ class Components(Columns):
 
     def corner(self, y: float, x: float) -> tuple[int, int]:
         """Return the origin of a box centred on (y, x) [px], shifted into the frame."""
-        top, left = (
-            int(min(max(round(at) - size // 2, 0), side - size))
-            for at, size, side in zip((y, x), self.box_shape, self.shape, strict=True)
-        )
-        return top, left
+        (height, width), (rows, columns) = self.box_shape, self.shape
+        top = min(max(round(y) - height // 2, 0), rows - height)
+        return top, min(max(round(x) - width // 2, 0), columns - width)
 
     def add(self, corner: tuple[int, int], footprint: np.ndarray, background: Background, birth: int) -> int:
         """Add a component with a whitened footprint (h, w) in the box at `corner`; return its row."""
@@ -227,6 +225,12 @@ class Components(Columns):
     def correct_neighbours(self, k: int, change: np.ndarray) -> None:
         """Correct the neighbours' regressions for a `change` (h, w) of footprint k."""
         correct_neighbours(k, change, self.boxes, self.gathered, self.overlaps, self.comoment)
+
+    def change(self, k: int, change: np.ndarray, background: Background) -> None:
+        """Add `change` (h, w) to footprint k; subtract its mean activity from the mean image: their sum stays."""
+        learned = self.gathered, self.moment, self.level, self.comoment
+        change_footprint(k, change, self.boxes, learned, self.overlaps, (background.mean, background.noise))
+        self.refresh(k, background)
 
     def explained_and_snr(self) -> tuple[np.ndarray, np.ndarray]:
         """Return the fraction of each component (K,) that a touching neighbour explains, and the SNR of the rest."""

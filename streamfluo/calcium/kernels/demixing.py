@@ -13,8 +13,8 @@ from ...pixels.kernels.kernel import kernel, part
 from ...pixels.kernels.pixel_rows import add_product, add_scaled
 
 LIMIT = np.float32(1e6)  # σ of whitened pixels: their sums stay finite in float32
-# The equations of the background modes use every fourth row, of large frames every sixteenth: more pixels do not improve
-# them. With 16384 pixels the modes add .7 % to the variance of a footprint of 40, whatever the frame's size.
+# The equations of the background modes use every fourth row, of large frames every sixteenth: more pixels do not
+# improve them. With 16384 pixels the modes add .7 % to the variance of a footprint of 40, whatever the frame's size.
 ROWS, MOST_ROWS, MODE_PIXELS = 4, 16, 16384
 
 
@@ -49,7 +49,7 @@ class Overlaps(NamedTuple):
 
 
 class ModeOverlaps(NamedTuple):
-    """Inner products with background modes: `footprint` (K, M); of the rows of `rows_apart` alone `rows` (K, M), `gram` (M, M)."""
+    """Products with background modes: `footprint` (K, M); in the rows of `rows_apart`, `rows` (K, M), `gram` (M, M)."""
 
     footprint: Any
     rows: Any

@@ -123,6 +123,24 @@ def _overlap_neighbours(k, width, boxes, footprints, overlaps):  # type: ignore[
 
 
 @kernel
+def change_footprint(k, change, boxes, learned, overlaps, scene):  # type: ignore[no-untyped-def]
+    """Add a change (h, w) to the box of footprint k, and subtract its mean activity from the mean image.
+
+    Fields of `Boxes` and `Overlaps`. learned: regressions (K, h, w), their moments (K,), mean activity (K,), Σ of
+    pairs' products (K, N); what the regressions hold follows. scene: mean image and noise σ (y, x).
+    """
+    (origin, box, _), (gathered, moment, level, comoment), (mean, noise) = boxes, learned, scene
+    top, left = origin[k, 0], origin[k, 1]
+    activity, weight = np.float32(level[k]), np.float32(moment[k])
+    for y in range(change.shape[0]):
+        for x in range(change.shape[1]):
+            box[k, y, x] += change[y, x]
+            gathered[k, y, x] -= change[y, x] * weight
+            mean[top + y, left + x] -= change[y, x] * activity * noise[top + y, left + x]
+    correct_neighbours(k, change, boxes, gathered, overlaps, comoment)
+
+
+@kernel
 def correct_neighbours(k, change, boxes, gathered, overlaps, comoment):  # type: ignore[no-untyped-def]
     """Correct the neighbours' regressions `gathered` (K, h, w) for a change (h, w) of footprint k.
 
