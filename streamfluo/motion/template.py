@@ -41,6 +41,7 @@ MIN_COVERAGE = 0.1  # of the frames, at least, in which a row or column was insi
 STEP_PX, CANCELLED = 2.0, 1.03
 NEAR_PX = 0.75  # a longer step is repeated from the nearest integer shift
 NEAR_QUANTILE = 0.95  # of the blocks are near
+SETTLED_EVERY = 4  # frames, a row of blocks is renewed: once in 128 frames each where a frame has 512 rows
 ROW_STRIDE = 8  # for statistics that do not need every row
 MISFIT_ROWS = 64  # that are looked at for structure that a frame lacks
 
@@ -171,7 +172,8 @@ class Template:
         return found._replace(patches_px=patches, distance_px=float(apart[math.ceil(NEAR_QUANTILE * apart.size) - 1]))
 
     def _measure_one(self, frame: Frame, integer: np.ndarray, tried: Tried) -> Measurement:
-        self._shifts[...] = integer
+        if (self._shifts[0, 0] != integer[0, 0]).any():  # all are the same
+            self._shifts[...] = integer
         light = compared(frame, self._images, self._shifts, tried[:2], self._sums)
         dy, dx, updated, evidence = solve_step(self._sums, self._matrix, self._noise_bias, tried.gain, tried.usual)
         step_px = max(-STEP_PX, min(STEP_PX, dy)), max(-STEP_PX, min(STEP_PX, dx))  # np.clip takes 8 µs
@@ -181,8 +183,7 @@ class Template:
         """Return what a frame lacks of the template's structure, by what it has; `found`: the last measurement."""
         fraction = np.empty((2, *self._noise_bias.shape), np.float32)
         if self._grid.single:
-            for axis in range(2):
-                fraction[axis] = float(found.patches_px[0, 0, axis]) - int(self._shifts[0, 0, axis])
+            fraction[...] = (found.patches_px[0, 0] - self._shifts[0, 0])[:, None, None]
         else:
             fraction[...] = (self._grid.at_blocks(found.patches_px) - self._shifts).transpose(2, 0, 1)
         expected = tuple(found.light), fraction
@@ -271,7 +272,7 @@ class Template:
         if not self._established:
             self._forget_beyond(min(AVERAGED_FRAMES, self._anchor_frames - 1))
         rows = self._matrix.shape[0]
-        settled = self.frames >= MEMORY_FRAMES and self.frames % 2  # a template that changes slowly is renewed less
+        settled = self.frames >= MEMORY_FRAMES and self.frames % SETTLED_EVERY  # it changes slowly
         due = [(self._row + n) % rows for n in range(0 if settled else max(1, rows // self.frames))]
         scale = 1 / (noise_left + 1 / self.effective_frames)
         corrected = (*frame[:3], tuple(frame.light))
