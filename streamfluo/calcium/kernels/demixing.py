@@ -137,7 +137,7 @@ def mode_products(kept, modes, products):  # type: ignore[no-untyped-def]
 @part
 def _places_between(width, columns):  # type: ignore[no-untyped-def]
     """Return the bin (x,) whose centre lies before each pixel of a row, and the part of the way to the next one."""
-    bins, parts = np.empty(width, np.int64), np.empty(width, np.float32)
+    bins, parts = np.empty(width, np.uint32), np.empty(width, np.float32)
     for x in range(width):
         u = min(max((x + 0.5) * columns / width - 0.5, 0.0), columns - 1.0)
         bins[x] = min(int(u), max(columns - 2, 0))
@@ -147,11 +147,11 @@ def _places_between(width, columns):  # type: ignore[no-untyped-def]
 
 @kernel
 def _interpolate_row(binned, bins, parts, out):  # type: ignore[no-untyped-def]
-    """Write a row of bins (columns,), interpolated linearly, to out (x,)."""
-    last = len(binned) - 1
-    for x in range(len(out)):
-        i = bins[x]
-        out[x] = (np.float32(1) - parts[x]) * binned[i] + parts[x] * binned[min(i + 1, last)]
+    """Write a row of bins (columns,), interpolated linearly, to out (x,). Unsigned places: no sign is looked at."""
+    after = binned[1:] if len(binned) > 1 else binned
+    for x in range(np.uintp(len(out))):
+        i = np.uintp(bins[x])
+        out[x] = (np.float32(1) - parts[x]) * binned[i] + parts[x] * after[i]
 
 
 @part
