@@ -211,7 +211,7 @@ class Extraction:
         self._mode_sum += self._mode
         shown = cells.listed()
         buffer.count += 1
-        self.behind = True
+        cells.frames, self.behind = buffer.count, True
         return shown.ids, values.take(shown.rows, 1)
 
     def _work(self) -> None:
@@ -384,6 +384,7 @@ class Extraction:
             self._ring.restore(state)
             self._ring.see(self.background)
         self.cells.restore(state, "component_", "extract")
+        self.cells.frames = self._buffer.count
         for name, array in self._arrays().items():
             array[...] = require_array(state, name, array, "extract")
         self._turn, self._last_index, self.cells.next_id = (
