@@ -48,6 +48,8 @@ def fields(box: tuple[int, int], modes: int, window: int, rate_samples: int, nei
         "shared": ((neighbours,), real), "theirs": ((neighbours,), real),
         # regression of the residual: Σ d · residual, Σ d² (and at the last update), d = activity − average
         "gathered": (box, np.float32), "moment": ((), real), "learned": ((), real), "average": ((), real),
+        # product with stored frames, of those from number `listed_at` on with the footprint as it is listed
+        "product": ((window,), real), "listed_at": ((), number),
         # activity now, summed over the bin, in stored frames; its mean; evidence of bins: recent, Σ r², Σ r⁴, of falls
         "activity": ((), real), "bin_sum": ((), real), "bin_trace": ((), real), "history": ((window,), real),
         "level": ((), real), "recent": ((BINS,), real), "own": ((), real), "peak": ((), real),
@@ -93,7 +95,7 @@ class Components(Columns):
     ) -> None:  # fmt: skip
         super().__init__(fields(box, modes, window, rate_samples))
         self.shape, self.box_shape, self.offset = shape, box, np.float32(offset)
-        self.next_id = self.changes = 0
+        self.next_id = self.changes = self.frames = 0  # frames so far
         self._listing = Listing()
         self.changed: set[int] = set()  # rows whose footprint was listed anew since the ring looked at them
 
@@ -219,6 +221,7 @@ class Components(Columns):
         """Recompute the support of footprint k, its F0 and its inner products with components and modes."""
         self.changes += 1
         self.changed.add(k)
+        self.listed_at[k] = self.frames
         scene = (*background.scene, self.offset)
         refresh_footprint(k, self.boxes, self.footprints, self.overlaps, self.measures, scene)
 

@@ -65,10 +65,12 @@ class Design(NamedTuple):
 
 
 class Estimate(NamedTuple):
-    """Activities of the components (K,) and of the background modes (M,), updated in place."""
+    """Activities of the components (K,) and of the background modes (M,), updated in place; `products` (K,) = ⟨a_k,
+    frame⟩ are written."""
 
     activity: Any
     modes: Any
+    products: Any
 
 
 class Past(NamedTuple):
@@ -137,7 +139,7 @@ def mode_products(kept, modes, products):  # type: ignore[no-untyped-def]
 @part
 def _places_between(width, columns):  # type: ignore[no-untyped-def]
     """Return the bin (x,) whose centre lies before each pixel of a row, and the part of the way to the next one."""
-    bins, parts = np.empty(width, np.int64), np.empty(width, np.float32)
+    bins, parts = np.empty(width, np.uint32), np.empty(width, np.float32)
     for x in range(width):
         u = min(max((x + 0.5) * columns / width - 0.5, 0.0), columns - 1.0)
         bins[x] = min(int(u), max(columns - 2, 0))
@@ -147,11 +149,11 @@ def _places_between(width, columns):  # type: ignore[no-untyped-def]
 
 @kernel
 def _interpolate_row(binned, bins, parts, out):  # type: ignore[no-untyped-def]
-    """Write a row of bins (columns,), interpolated linearly, to out (x,)."""
-    last = len(binned) - 1
-    for x in range(len(out)):
-        i = bins[x]
-        out[x] = (np.float32(1) - parts[x]) * binned[i] + parts[x] * binned[min(i + 1, last)]
+    """Write a row of bins (columns,), interpolated linearly, to out (x,). Unsigned places: no sign is looked at."""
+    after = binned[1:] if len(binned) > 1 else binned
+    for x in range(np.uintp(len(out))):
+        i = np.uintp(bins[x])
+        out[x] = (np.float32(1) - parts[x]) * binned[i] + parts[x] * after[i]
 
 
 @part
@@ -282,16 +284,18 @@ def demix(products, overlaps, sweeps, activity):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def demix_stored(stored, slots, scale, design, modes, sweeps, activity):  # type: ignore[no-untyped-def]
+def demix_stored(stored, slots, scale, design, known, sweeps, activity):  # type: ignore[no-untyped-def]
     """`project`, `subtract_modes` and `demix` of the frames in `slots` (n,) of stored (frames, pixels), in one call.
 
-    modes (frames, M): known activity in each; activity (n, K) is updated. A list of pixels is read once for all frames.
+    known: the modes' activity in each (frames, M), and products (n, K), NaN where they are to be found; activity (n, K)
+    is updated. A list of pixels is read once for all frames.
     """
-    (index, value, pixels), overlaps, (mode_overlap, _, _) = design
-    products = np.empty(activity.shape)
+    ((index, value, pixels), overlaps, (mode_overlap, _, _)), (modes, products) = design, known
     for k in range(activity.shape[1]):
         n = pixels[k]
         for j in range(len(slots)):
+            if products[j, k] == products[j, k]:
+                continue
             slot = slots[j]
             a = b = c = d = 0.0
             for i in range(0, n - 3, 4):
@@ -313,7 +317,7 @@ def demix_background(products, mode_products, overlaps, mode_overlaps, sweeps, e
 
     products (K,) = ⟨a_k, frame⟩; mode_products (M,) = ⟨b_m, frame⟩ over the rows of `rows_apart`.
     """
-    activity, modes = estimate
+    activity, modes, _ = estimate
     energy, neighbours, neighbour, overlap, _ = overlaps
     mode_overlap, row_overlap, gram = mode_overlaps
     count = len(modes)
@@ -338,8 +342,7 @@ def demix_background(products, mode_products, overlaps, mode_overlaps, sweeps, e
 def demix_frame(frame, scale, design, mode_products, sweeps, estimate):  # type: ignore[no-untyped-def]
     """`project` and `demix_background` in one call: frame (pixels,) of int16 steps or float32."""
     footprints, overlaps, mode_overlaps = design
-    activity, _ = estimate
-    products = np.empty(len(activity))
+    _, _, products = estimate
     project(frame, scale, footprints, products)
     demix_background(products, mode_products, overlaps, mode_overlaps, sweeps, estimate)
 
