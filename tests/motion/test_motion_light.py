@@ -59,7 +59,9 @@ def lit_movie(seed, photons):
     return movie, shifts, ~np.isin(np.repeat(events, SEGMENT), NOT_THERE)
 
 
-@pytest.mark.parametrize(("seed", "photons"), [(1, 30), (2, 300), (3, 10000)])
+@pytest.mark.parametrize(
+    ("seed", "photons"), [(1, 30), *(pytest.param(*each, marks=pytest.mark.slow) for each in ((2, 300), (3, 10000)))]
+)
 def test_no_frame_off_by_a_pixel_is_valid_and_every_good_one_is(seed, photons):
     movie, shifts, good = lit_movie(seed, photons)
     motion = streamfluo.create("motion", Spec(movie.shape[1:], "uint16"), max_shift_px=MAX_PX)

@@ -128,6 +128,7 @@ def test_workers_are_reached_over_tls_as_the_configuration_of_dask_has_it(movies
             list(reprocess(tasks(STATED, wanted, movies / "other"), movies / "other", Cluster(address)))
 
 
+@pytest.mark.slow
 def test_a_cluster_that_vanishes_is_one_line_nothing_half_is_called_done_and_the_next_run_goes_on(movies):
     frames = np.random.default_rng(5).poisson(50, (300, 64, 64)).astype(np.uint16)
     tifffile.imwrite(movies / "long.tif", np.tile(frames, (40, 1, 1)))

@@ -51,6 +51,7 @@ def single_run(folder, config=CONFIG):
     return open_session(folder / "single")
 
 
+@pytest.mark.slow
 @seeds(31, 32, 33, 34)
 def test_parts_come_as_near_to_the_single_run_as_the_session_says(tmp_path, seed):
     movie, _ = calcium(FRAMES, shape=(64, 64), neurons=6, motion_px=1.5, spike_rate_hz=0.6, seed=seed)
