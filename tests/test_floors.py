@@ -30,7 +30,7 @@ FLOORS = {
     "reprocess": {"core", "sources", "session", "engine"},
     "report": {"core", "pixels", "session"},
     "catalogue": {"core", "pixels", "session", "report"},
-    "verify": {"core", "sources", "session", "engine"},
+    "verify": {"core", "sources", "session", "engine", "reprocess"},
     "sweep": {"core", "pixels", "sources", "session", "engine", "report", "catalogue", "reprocess"},
     "viewer": {"core", "network"},
     "web": {"core", "network", "viewer"},  # of the viewer what knows no Qt: tests/web

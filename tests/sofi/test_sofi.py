@@ -19,7 +19,10 @@ DATA = Path(os.environ.get("STREAMFLUO_DATA", Path(__file__).parents[3] / "share
 
 @pytest.mark.parametrize(
     "movie",
-    [pytest.param(m, id=name, marks=[pytest.mark.slow] if name == "8 bit" else []) for name, m in MOVIES.items()],
+    [
+        pytest.param(m, id=name, marks=[pytest.mark.slow] if name in ("8 bit", "signed") else [])  # 3 s of compiling
+        for name, m in MOVIES.items()
+    ],
 )
 @pytest.mark.parametrize("size", [1, 11, 32])
 def test_every_order_is_the_textbooks(movie, size):
