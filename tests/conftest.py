@@ -28,12 +28,14 @@ def pytest_configure(config):
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection(session):
-    """What is imported and collected lives to the end: looking for garbage in it took a sixth of the time."""
+    """What is imported and collected lives to the end: looking for garbage in it took a sixth of the time, and .4 s
+    each time that a test asked for it."""
     gc.disable()
     try:
         return (yield)
     finally:
         gc.collect()  # once
+        gc.freeze()
         gc.enable()
 
 

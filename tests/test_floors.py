@@ -30,7 +30,7 @@ FLOORS = {
     "reprocess": {"core", "sources", "session", "engine"},
     "report": {"core", "pixels", "session"},
     "catalogue": {"core", "pixels", "session", "report"},
-    "verify": {"core", "sources", "session", "engine"},
+    "verify": {"core", "sources", "session", "engine", "reprocess"},
     "sweep": {"core", "pixels", "sources", "session", "engine", "report", "catalogue", "reprocess"},
     "viewer": {"core", "network"},
     "web": {"core", "network", "viewer"},  # of the viewer what knows no Qt: tests/web
@@ -63,7 +63,7 @@ FLOORS = {
 # library → where its door stands, as patterns of the path inside the package
 DOORS = {
     "numba": ("*/kernels/*.py",),
-    "cupy": ("pixels/kernels/card_gpu.py",),
+    "cupy": ("pixels/card_gpu.py",),
     "zmq": ("network/*.py",),
     "tifffile": ("sources/tiff*.py", "session/tiff_writer.py", "viewer/saving.py"),
     "h5py": ("sources/*.py", "session/hdf5_writer.py", "session/caiman_writer.py", "session/nwb_writer.py"),

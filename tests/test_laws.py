@@ -15,6 +15,11 @@ from streamfluo.testing.unseen_laws import ON_FLOATS
 
 USUAL = {"uint16"}  # type for every setting, and those for the default one; all of them take minutes
 DEFAULT = {"uint16", "float32", "int16"}
+# Of further types the laws that their own kernels may break; of the others a second type tells nothing new.
+OF_TYPES = {
+    "input_untouched", "cuts_change_nothing", "resume_equals_unbroken", "nothing_compiles_later", "parts_equal_whole",
+    "what_is_given_is_declared",
+}  # fmt: skip
 # Kinds that turn frames into floats first, those with seconds of compiling for int16, and those that look at no pixel.
 FEWER = {kind: {"uint16", "float32"} for kind in ("motion", "extract", "sofi", "gain")} | dict.fromkeys(
     ("count", "reconstruct", "render", "trigger", "input", "decode", "kalman", "tuning", "events", "volume"), USUAL
@@ -112,6 +117,11 @@ INPUTS["volume"] = slices
 INPUTS |= dict.fromkeys(("decode", "kalman", "tuning", "events"), activity)
 
 
+def fast_laws(kind, params, dtype):
+    """The laws that run always where the type of frames is one that does."""
+    return LAWS if dtype in USUAL else OF_TYPES
+
+
 def no_inputs(block):
     return {}
 
@@ -150,7 +160,7 @@ def with_snapshots(operator):
 def pytest_generate_tests(metafunc):
     if metafunc.function is test_every_operator_keeps_every_law:
         laws = [
-            pytest.param(*case.values, law, marks=case.marks)
+            pytest.param(*case.values, law, marks=case.marks if law in fast_laws(*case.values) else pytest.mark.slow)
             for case in CASES
             for law in LAWS
             if (law not in ON_FLOATS or case.values[-1] in USUAL)

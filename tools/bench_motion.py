@@ -101,7 +101,7 @@ def measure_until_values(name: str, seed: int) -> None:
         began = time.thread_time(), time.process_time()
         operator.update(block)
         until = time.thread_time()
-        operator.read(["hot_pixels"])  # waits for the rest
+        operator.read(["valid_rectangle"])  # waits for the rest
         whole = time.process_time()
         scipy.fft.rfft2(sample)
         costs[n] = until - began[0], whole - began[1], time.process_time() - whole

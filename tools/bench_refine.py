@@ -86,7 +86,7 @@ def field(name: str, seed: int, args: argparse.Namespace, folder: Path) -> None:
     tiff, first = folder / f"{name}-{seed}.tif", folder / f"{name}-{seed}"
     tifffile.imwrite(tiff, pixels, photometric="minisblack")
     sigma = fields.FIELDS[name].get("neuron_sigma_px", fields.SIGMA_PX)
-    text = fields.STILL.format(sigma=sigma, background="ring", accept="rule")
+    text = fields.STILL.format(sigma=sigma, background="ring", accept=args.accept)
     if "motion_px" in fields.FIELDS[name]:
         text = fields.MOVING.format() + text
     config = parse_config(f"[source]\ninterval_s = {1 / fields.RATE_HZ}\n{text}")
@@ -136,6 +136,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[7])
     parser.add_argument("--passes", type=int, default=1)
     parser.add_argument("--frames", type=int, default=fields.FRAMES, help="of simulated fields")
+    parser.add_argument("--accept", default="rule", choices=["rule", "learned"], help="in simulated fields")
     parser.add_argument("--keep", type=Path, help="folder to leave the sessions in")
     args = parser.parse_args()
     folder = args.keep or Path(tempfile.mkdtemp(prefix="streamfluo-refine-"))

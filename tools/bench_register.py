@@ -32,6 +32,14 @@ HARD = {
     "brightness × 2": {"day_brightness": 0.7},
     "dim, 6 photons": {"photons": 6.0},
 }
+VARIED: tuple[Mapping[str, Any], ...] = (
+    {},
+    {"shape": (128, 128), "neurons": 100},
+    {"shape": (128, 128), "neurons": 120, "day_turn_deg": 6.0},
+    {"shape": (128, 128), "day_warp_px": 1.5, "photons": 8.0},
+    {"day_common": 0.3, "day_shift_px": 15.0},
+    {"neurons": 30, "day_turn_deg": 8.0},
+)
 NOTHING: Mapping[str, Any] = {}
 EDGES = (0, 0.01, 0.1, 0.3, 0.5, 0.7, 0.9, 0.99, 1.01)
 
@@ -168,6 +176,28 @@ def many_days(animal: int, count: int, side: int, frames: int) -> None:
     reliability([(found, used)])
 
 
+def varied(animals: Sequence[int], side: int, frames: int) -> None:
+    """Five days of each animal, all of one kind of VARIED after the other; their first days and the next as pairs."""
+    all_found: dict[str, list[tuple[RegisteredDays, Sequence[Known]]]] = {"five days": [], "two": []}
+    for n, animal in enumerate(animals):
+        scene = {"shape": (side, side), **VARIED[n % len(VARIED)]}
+        size, length = scene.pop("shape")[0], frames if "shape" not in VARIED[n % len(VARIED)] else 4 * frames // 5
+        days = [
+            simulated(animal, 1000 * animal + k, size, length, **{"photons": 20.0 + 10 * (k % 2), **scene})
+            for k in range(5)
+        ]
+        for name, part in (("five days", days), ("two", days[:2]), ("two", days[2:4])):
+            found, why = registered(part)
+            if found is None:
+                print(f"animal {animal}, {name}: {why}")
+            else:
+                all_found[name].append((found, [known for known in part if known.day.name in found.names]))
+    for name, group in all_found.items():
+        total = sum((pair_counts(*one) for one in group), np.zeros(3))
+        print(f"{name}: F1 {f1(total):.4f}, precision {total[0] / total[1]:.4f}, recall {total[0] / total[2]:.4f}")
+        reliability(group)
+
+
 def hard(animals: Sequence[int], names: Sequence[str], side: int, frames: int) -> None:
     """What breaks the assumptions, one at a time."""
     for name in names:
@@ -270,6 +300,8 @@ def main() -> None:
         two_days(options.animals, *size)
     if "many" in options.parts:
         many_days(options.animals[0], options.days, *size)
+    if "varied" in options.parts:
+        varied(options.animals, *size)
     if "hard" in options.parts:
         hard(options.animals, options.hard, *size)
     if "live" in options.parts:

@@ -94,7 +94,7 @@ def raw_spec() -> Spec:
 def motion(mode: str, frames: int) -> Costs:
     """Cost of `motion` on single frames of movie b."""
     operator = create("motion", raw_spec(), mode=mode)
-    return frame_by_frame(operator.update, lambda: operator.read(["hot_pixels"]), raw_blocks(frames))
+    return frame_by_frame(operator.update, lambda: operator.read(["valid_rectangle"]), raw_blocks(frames))
 
 
 def motion_figures() -> Iterator[Figure]:
@@ -137,7 +137,7 @@ def extract_alone_s() -> float:
     second, took = create("extract", first.out_spec, neuron_sigma_px=4.0), []
     for block in raw_blocks():
         shifted = first.update(block)
-        first.read(["hot_pixels"])
+        first.read(["valid_rectangle"])
         began = time.process_time()
         second.update(shifted.block, {"valid": shifted.values["valid"]})
         second.read(["next_id"])

@@ -20,7 +20,7 @@ from scipy.special import expit
 
 from streamfluo.calcium.extract import cell_probability as cp
 from streamfluo.calcium.extract.acceptance import is_cell
-from streamfluo.calcium.extract.cell_features import FIGURES, SIDE, Context, features
+from streamfluo.calcium.extract.cell_features import FIGURES, SIDE, Context, features, typical_area
 from streamfluo.calcium.extract.components import Components
 from streamfluo.calcium.extract.extraction import BIN
 from streamfluo.calcium.extract.params import ExtractParams
@@ -86,6 +86,18 @@ def load(folder: Path, recipes: tuple[str, ...] = ("train",)) -> tuple[Samples, 
     paths.sort(key=lambda path: (path.stem.rpartition("-")[0], int(path.stem.rpartition("-")[2])))
     parts, kinds = zip(*(samples_of(path, n) for n, path in enumerate(paths)), strict=True)
     return Samples(*(np.concatenate(columns) for columns in zip(*parts, strict=True))), list(kinds)
+
+
+def areas_of(folder: Path) -> np.ndarray:
+    """Return the least and the largest typical area (2,) of accepted components in any movie of a folder."""
+    areas = []
+    for path in folder.glob("train-[0-9]*.npz"):
+        if ".part" not in path.name:
+            with np.load(path, allow_pickle=False) as file:
+                found = {name: file[name] for name in file.files}
+            sigma = float(found["neuron_sigma_px"])
+            areas += [typical_area(components_at(found, moment)[0], sigma) for moment in found["moments"].tolist()]
+    return np.array([np.nanmin(areas), np.nanmax(areas)])
 
 
 def turned(rng: np.random.Generator, images: np.ndarray) -> np.ndarray:
@@ -203,6 +215,7 @@ def main() -> None:
     others = samples.of((part == DECIDES) | (part == CALIBRATES))
     slope, offset = calibrated(cp.logits(others.images, others.figures, networks), others.label)
     scale = {"mean": mean, "sd": sd, "whitening": whitening, "farthest": farthest, "slope": slope, "offset": offset}
+    scale["areas"] = areas_of(args.folder)
     np.savez_compressed(args.out, version=cp.VERSION, **{k: np.asarray(v) for k, v in scale.items()}, **kept)
     print(f"calibration {slope:.2f}, {offset:.2f}; {args.out.stat().st_size / 1e3:.0f} kB; "
           f"{time.process_time() - began:.0f} s", flush=True)  # fmt: skip

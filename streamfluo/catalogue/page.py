@@ -14,28 +14,20 @@ import sqlite3
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote
 
 from ..core.findings import counted, spelled
 from ..report.html import Markup, document, element, escaped, joined, style_text
-from ..report.summary import duration
 from .columns import COLUMNS
 from .database import CatalogueError, opened
 from .details import details_of
 from .find import Query, Row, Rows, found_in
-from .measures import CAMERA, FRAMES
+from .page_rows import STATES, rows_text, state_of, with_unit
 
 MARK = ".streamfluo-catalogue"  # in a folder that may be written anew
 SESSIONS, PREVIEWS = "sessions", "previews"
 PLAIN = ("frames", "lost", "duration_s")
 HIDDEN = ("lost_share", "interval_s", "height_px", "width_px", "pixel_um", "nbytes", "doubts")
-RESULTS = 3  # figures of a session in words
-FIRST = (
-    "cells", "emitters", "spots", "resolution_nm", "resolution_px", "spots_a_frame", "photons", "snr", "precision_px",
-    "spikes", "gain_e_per_adu", "offset_adu", "read_noise_e", "motion_px", "valid_share",
-)  # fmt: skip
-STATES = ("finished", "running", "aborted", "interrupted", "failed", "unreadable", "gone")
 _HERE = Path(__file__).parent
 
 
@@ -127,12 +119,6 @@ def link(to: Path, folder: Path) -> str:
         return ""
 
 
-def state_of(row: Row) -> str:
-    """Return a session's state in a word: `gone` where it is not there any more."""
-    word = "gone" if row.fields["gone"] else str(row.fields["state"])
-    return word if word in STATES else "failed"
-
-
 def _head(found: Rows, connection: sqlite3.Connection) -> Markup:
     roots = [str(path) for (path,) in connection.execute("SELECT path FROM roots ORDER BY path")]
     made = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())
@@ -171,7 +157,7 @@ def _choice(name: str, words: Sequence[str]) -> Markup:
 
 def _sorting(measures: Sequence[str]) -> Markup:
     options = [element("option", "sort by …", value="")]
-    options += [element("option", " ".join(_with_unit(name)).strip(), value=name) for name in (*HIDDEN, *measures)]
+    options += [element("option", " ".join(with_unit(name)).strip(), value=name) for name in (*HIDDEN, *measures)]
     return element("select", *options, id="sorting", aria_label="sort by")
 
 
@@ -180,67 +166,17 @@ def _table(found: Rows, pictured: set[int]) -> Markup:
     heads = [element("th", "", class_="picture"), _title("began", False), _title("session", False, "name")]
     heads += [_title("state", False), element("th", "results", scope="col"), *(_title(name, True) for name in PLAIN)]
     heads += [_title(name, True, extra="more") for name in rest]
-    rows = (_row(row, pictured, rest) for row in found.rows)
-    table = element("table", element("thead", element("tr", *heads)), element("tbody", joined(rows)), id="sessions")
-    return element("div", table, element("p", "No session fits.", id="none", hidden="hidden"), class_="sheet")
+    table = element("table", element("thead", element("tr", *heads)), element("tbody"), id="sessions")
+    more = element("button", "more", id="more", type="button", hidden="hidden")
+    none = element("p", "No session fits.", id="none", hidden="hidden")
+    without = element("noscript", "The sessions are shown by the script of this page, which may not run here.")
+    rows = rows_text(found.rows, pictured, [*PLAIN, *rest])
+    return element("div", table, more, none, without, element("pre", rows, id="rows", hidden="hidden"), class_="sheet")
 
 
 def _title(name: str, number: bool, key: str = "", extra: str = "") -> Markup:
-    said, unit = _with_unit(name)
+    said, unit = with_unit(name)
     button = element("button", said, element("span", f" {unit}", class_="unit") if unit else "", type="button")
     words = " ".join(word for word in ("number" if number else "", extra) if word)
     return element("th", button, scope="col", class_=words or None, data_name=key or name,
                    title=COLUMNS[name][1] if name in COLUMNS else None)  # fmt: skip
-
-
-_UNITS = {"e_per_adu": "e⁻/ADU", "px": "px", "um": "µm", "nm": "nm", "s": "s", "adu": "ADU", "e": "e⁻", "min": "/min"}
-
-
-def _with_unit(name: str) -> tuple[str, str]:
-    name = name.replace("snr", "SNR")
-    for end, unit in _UNITS.items():
-        if name.endswith(f"_{end}") and len(name) > len(end) + 1:
-            return name.removesuffix(f"_{end}").removesuffix("_per").replace("_", " "), unit
-    return name.replace("_", " "), ""
-
-
-def _row(row: Row, pictured: set[int], rest: Sequence[str]) -> Markup:
-    state, fields, here = state_of(row), row.fields, f"{SESSIONS}/{row.id}.html"
-    began = str(fields["began"] or "")
-    image = Markup(f'<img loading="lazy" alt="" src="{PREVIEWS}/{row.id}.png">') if row.id in pictured else ""
-    name = element(
-        "td", element("a", fields["name"] or "(no name)", href=here),
-        element("small", element("bdi", fields["source"] or fields["reason"] or "")), class_="name",
-    )  # fmt: skip
-    cells = [
-        element("td", element("a", image, href=here, tabindex="-1", aria_hidden="true"), class_="picture"),
-        element("td", began[:10], element("small", began[11:16]), class_="began", data_value=began),
-        name,
-        element("td", element("span", state, class_=f"state {state}"), data_value=state),
-        element("td", *_results(row), class_="results"),
-        *(_cell(key, row.value(key)) for key in PLAIN),
-        *(_cell(key, row.value(key), "more") for key in rest),
-    ]
-    words = " ".join([str(fields["path"]), str(fields["rig"] or ""), *row.words.values()])
-    return element("tr", *cells, data_steps=fields["steps"] or "", data_rig=fields["rig"] or "", data_words=words)
-
-
-def _results(row: Row) -> list[Markup]:
-    """The main figures of a session in words, those of its last steps before those of the first."""
-    found: dict[str, float] = {}
-    for step in reversed(row.measures):
-        if row.kinds[step] not in (CAMERA, FRAMES):
-            found = {**found, **{name: v for name, v in row.measures[step].items() if name not in found}}
-    found = {name: v for name, v in found.items() if not (name.endswith("_px") and f"{name[:-3]}_nm" in found)}
-    ranked = sorted(found, key=lambda name: FIRST.index(name) if name in FIRST else len(FIRST))[:RESULTS]
-    said = ((_with_unit(name), spelled(found[name])) for name in ranked)
-    return [element("span", element("b", value), f" {unit}" if unit else "", f" {name}", class_="result")
-            for (name, unit), value in said]  # fmt: skip
-
-
-def _cell(key: str, value: Any, extra: str = "") -> Markup:
-    class_ = " ".join(word for word in ("number", extra, "lost" if key == "lost" and value else "") if word)
-    if not isinstance(value, int | float):
-        return element("td", "", class_=class_, data_label=_with_unit(key)[0])
-    said = duration(1, float(value)) if key == "duration_s" else spelled(value)
-    return element("td", said, class_=class_, data_value=repr(value), data_label=_with_unit(key)[0])

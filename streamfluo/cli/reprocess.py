@@ -57,6 +57,7 @@ def reprocess(
 ) -> None:
     """Run a config over many recordings side by side, each a session like that of a single run; what is done already
     is left alone."""
+    from ..reprocess.cluster import require_dask
     from ..reprocess.recordings import recordings
     from ..reprocess.reprocessing import Cluster
     from ..reprocess.reprocessing import reprocess as reprocessed
@@ -67,6 +68,7 @@ def reprocess(
     for option, given in (("--set", changes), ("--sweep", sweep)):
         if any(text.partition("=")[0].strip() == "source.uri" for text in given or ()):
             raise ConfigError(f"reprocess: {option} source.uri: recordings are named as SOURCES, which may be several")
+    require_dask()
     found = config_file(config)
     settings = load_config(found, changes or [])
     wanted, axes = recordings(sources, out), axes_of(sweep or ())

@@ -30,13 +30,16 @@ def verify(
     against: Annotated[
         list[Path] | None, typer.Option(help="a copy of the one session: a folder of an export, a file of it, a movie")
     ] = None,
+    elsewhere: Annotated[
+        bool, typer.Option("--elsewhere", help="read frames from s3://… or https://… where a session says they are")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="print JSON, an object a line")] = False,
 ) -> None:
     """Check sessions: every byte, every frame accounted for, results recomputed, copies equal."""
     paths = list(dict.fromkeys(found for text in sessions for found in _expanded(text)))
     if against and len(paths) > 1:
         raise SessionError(f"verify: --against compares copies of one session, found {len(paths)}")
-    wanted, worst = Wanted(recompute, full, tuple(against or ())), list[Verdict]()
+    wanted, worst = Wanted(recompute, full, tuple(against or ()), elsewhere), list[Verdict]()
     with frame_progress() as bar:
         task = bar.add_task("sessions", total=len(paths), of=len(paths), note="")
         for path in paths:

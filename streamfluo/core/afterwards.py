@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
-from threading import Lock
+from queue import SimpleQueue
+from threading import Lock, Thread, current_thread
+from weakref import finalize
 
 HEAD_START_S = 0.002  # for the steps behind and for actions: Python's lock and the cores are theirs first
+END_S = 10.0  # for the thread to end
 
 
 class _Task:
@@ -19,6 +21,11 @@ class _Task:
         self._context, self._lock = copy_context(), Lock()  # what numpy warns of is the caller's choice
         self.due_s = time.monotonic() + HEAD_START_S
         self.error: BaseException | None = None
+
+    @property
+    def begun(self) -> bool:
+        """Whether somebody does it, or has done it."""
+        return self._work is None
 
     def do(self) -> None:
         with self._lock:
@@ -38,18 +45,18 @@ class Afterwards:
     """
 
     def __init__(self) -> None:
-        self._thread: ThreadPoolExecutor | None = None
         self._task: _Task | None = None
-        self._watched, self._lock = False, Lock()
+        self._tasks: SimpleQueue[_Task | None] | None = None  # none before there is something to do
 
     def start(self, work: Callable[[], object]) -> None:
         """Begin with the work, after `wait`, once somebody needs it or the steps behind have had their time."""
-        with self._lock:
-            self._task, watched, self._watched = _Task(work), self._watched, True
-        if not watched:
-            if self._thread is None:
-                self._thread = ThreadPoolExecutor(1, "afterwards")
-            self._thread.submit(self._watch)
+        if self._tasks is None:
+            self._tasks = SimpleQueue()
+            thread = Thread(target=_do_all, args=(self._tasks,), name="afterwards", daemon=True)
+            thread.start()
+            finalize(self, _end, self._tasks, thread)
+        self._task = _Task(work)
+        self._tasks.put(self._task)
 
     def wait(self) -> None:
         """Return once the work is done. Raises what it raised."""
@@ -62,17 +69,18 @@ class Afterwards:
         if task.error is not None:
             raise task.error
 
-    def _watch(self) -> None:
-        """Do what nobody has done when it is due; then look for the next one, so that nobody has to wake the thread."""
-        while True:
-            with self._lock:
-                task = self._task
-                self._watched = task is not None
-            if task is None:
-                return
+
+def _do_all(tasks: SimpleQueue[_Task | None]) -> None:
+    """Do what nobody has done when it is due, until there comes none."""
+    while (task := tasks.get()) is not None:
+        if not task.begun:
             time.sleep(max(0.0, task.due_s - time.monotonic()))
             task.do()
-            with self._lock:
-                if self._task is task:
-                    self._watched = False
-                    return
+        del task  # which may be the last to know who it was for
+
+
+def _end(tasks: SimpleQueue[_Task | None], thread: Thread) -> None:
+    """End the thread: it must not be amid compiled code when the process ends."""
+    tasks.put(None)
+    if thread is not current_thread():
+        thread.join(END_S)

@@ -8,9 +8,13 @@ written once, in C++ with these words, and compiled for the card:
     BLOCKS(b, n) { … }      for b in 0 … n − 1, each by a block of THREADS threads; inside it:
     SHARED float a[…];      memory of the block
     EACH(t) { … }           once for each thread t of the block; behind it all threads have done so
+    TICKETS(b, n, next) { … }  BLOCKS of which each begins once all before it have begun; `next` (1,) int32 is 0 before
+    AWAIT(done);            goes on once an expression is true that a block before this one makes so by TELL
+    TELL(place, value);     in one thread: write there, behind all that this thread has written; read it as volatile
+    GROUP                   in either: which of the blocks that run at once, below the n of CardKernel.blocks
 
-A kernel is either one ITEMS or one BLOCKS loop. Sums over threads have a fixed order, none is by atomic additions, so
-that a card gives the same bits each time.
+A kernel is either one ITEMS, one BLOCKS or one TICKETS loop. Sums over threads have a fixed order, none is by atomic
+additions, so that a card gives the same bits each time.
 """
 
 from __future__ import annotations
@@ -89,7 +93,7 @@ _instead: list[Card] = []
 def open_card() -> Card:
     """Return the card of this process: the one that the environment variable STREAMFLUO_CARD names, else `cuda`.
 
-    Raises ConfigError where there is none, with what to do.
+    Raises ConfigError where the library is missing, with what to install, and CardLost where no device answers.
     """
     if _instead:
         return _instead[-1]

@@ -31,7 +31,7 @@ class CardBlock(Block):
         moved.__dict__.update(index=index, times_ns=times_ns, user=user)
         return moved
 
-    @property  # type: ignore[override]
+    @property
     def pixels(self) -> np.ndarray:
         """The frames on the host (t, y, x), read-only."""
         host: np.ndarray | None = self.__dict__["_host"]

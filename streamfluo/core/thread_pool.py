@@ -252,6 +252,11 @@ def present_pool() -> ThreadPool | None:
     return _present.get()
 
 
+def shared(work_ns: float) -> bool:
+    """Return whether `in_bands` has several threads take what takes `work_ns` on one core."""
+    return _present.get() is not None and work_ns >= LEAST_NS
+
+
 def in_bands(count: int, work_ns: float, do: Callable[[int, int], T]) -> list[T]:
     """Have `do(first, stop)` take `count` rows, blocks, tiles or cells in bands; return what each band gives, in order.
 

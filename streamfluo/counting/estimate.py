@@ -22,7 +22,7 @@ from .kernels.crosschecks import credible_interval, is_flat, joined, posterior, 
 from .kernels.likelihood import log_evidence
 from .parameters import Emission, HyperParameters, ParameterRanges, Parameters, TraceModel
 from .rate_scatter import rate_scatter
-from .shared_posterior import factors, log_posterior, of_each
+from .shared_posterior import Factors, log_posterior, of_each
 from .traces import checked_traces, steady
 
 Progress = Callable[[int, int], None]
@@ -282,8 +282,9 @@ def _pooled(
     found = fit_pooled(job.x, job.intensity, model, search, scatter)
     if found is None:
         return None
-    best = of_each(found.parameters, factors(job.x, found.parameters, found.scatter, model, job.threads))
-    logs = log_posterior(job.x, found, model, search, DRAWS, lambda each: job.logs(each, candidates))
+    factors = Factors(job.x, found.scatter, model, job.threads)
+    best = of_each(found.parameters, factors.under(found.parameters))
+    logs = log_posterior(factors, found, model, search, DRAWS, lambda each: job.logs(each, candidates))
     every = np.repeat(best[:, None], len(candidates), axis=1)
     return _Fit(every, job.logs(best, candidates), np.exp(logs)), found.scatter
 

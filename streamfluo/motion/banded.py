@@ -5,66 +5,63 @@ The times are those of a pixel on one core, in ns: they say which frames are lar
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from ..core.thread_pool import in_bands
+from ..core.thread_pool import in_bands, shared
 from ..pixels.kernels.seen import Window
 from .interpolation_weights import SIX
-from .kernels.block_levels import level_slopes, measure_levels
 from .kernels.gauss_newton import Frame, Light, TemplateImages
-from .kernels.misfit import add_misfit, missing_structure
-from .kernels.projection import project_residuals
+from .kernels.misfit import lacking
 from .kernels.shifting import (
     CorrectedFrame,
     FrameCounts,
-    coefficient,
-    common_level,
     correlation_sums,
     shift_frame,
     update_template,
 )
+from .kernels.step import LEVELS, RESIDUALS, compare
 
 LEVELS_NS, RESIDUALS_NS, MISFIT_NS, SHIFT_NS, UPDATE_NS, CORRELATION_NS = 0.5, 2.0, 3.0, 1.7, 1.0, 1.4
 
 
-def light_of(frame: Frame, template: TemplateImages, shifts: np.ndarray, gain: np.float32, levels: np.ndarray) -> Light:
-    """Return how a frame's light differs from the template's at these shifts (by, bx, 2); levels (by, bx): written."""
-    seen, images = tuple(frame), tuple(template)
+def compared(
+    frame: Frame, template: TemplateImages, shifts: np.ndarray, tried: tuple[float, float], sums: np.ndarray
+) -> Light:
+    """Write the projections (by, bx, 5) of a frame's residuals at these shifts (by, bx, 2); return the frame's light.
 
-    def measure(*rows: int) -> None:
-        measure_levels(seen, images, shifts, gain, levels, rows)
+    tried: its gain, and how many times their limit residuals may reach.
+    """
+    seen, images, levels = tuple(frame), tuple(template), np.empty(sums.shape[:2], np.float32)
 
-    in_bands(len(shifts), LEVELS_NS * template.image.size, measure)
-    slope_y, slope_x = level_slopes(levels)
-    return Light(gain, np.float32(slope_y), np.float32(slope_x), levels)
+    def measure(what: int, first: int, stop: int) -> tuple[np.float32, np.float32]:
+        slopes: tuple[np.float32, np.float32] = compare(
+            seen, images, shifts, tried, (levels, sums), (what, first, stop)
+        )
+        return slopes
 
-
-def project(
-    frame: Frame, template: TemplateImages, shifts: np.ndarray, expected: tuple[Light, float], sums: np.ndarray
-) -> None:
-    """Write the projections (by, bx, 5) of a frame's residuals; expected: its light, and the reach of residuals."""
-    seen, images = tuple(frame), tuple(template)
-    lit = tuple(expected[0]), np.float32(expected[1])
-
-    def residuals(*rows: int) -> None:
-        project_residuals(seen, images, shifts, lit, sums, rows)
-
-    in_bands(len(shifts), RESIDUALS_NS * template.image.size, residuals)
+    residuals_ns = RESIDUALS_NS * template.image.size
+    if shared(residuals_ns):
+        in_bands(len(shifts), LEVELS_NS * template.image.size, partial(measure, LEVELS))
+        y, x = in_bands(len(shifts), residuals_ns, partial(measure, RESIDUALS))[0]
+    else:
+        y, x = measure(LEVELS + RESIDUALS, 0, len(shifts))
+    return Light(np.float32(tried[0]), np.float32(y), np.float32(x), levels)
 
 
-def misfit(
-    frame: Frame, template: TemplateImages, shifts: np.ndarray, expected: Any, noise: np.ndarray, stride: int
-) -> float:
-    """Return the structure that a frame lacks of the template, looking at every `stride`-th row."""
-    seen, images, sums = tuple(frame), tuple(template), np.zeros((*noise.shape, 4))
+def misfit(frame: Frame, template: TemplateImages, shifts: np.ndarray, expected: Any, told: Any) -> tuple[float, float]:
+    """Return the structure that a frame lacks of the template, and the template's (`kernels.misfit.lacking`)."""
+    seen, images, (stride, noise, *_) = tuple(frame), tuple(template), told
+    looked = stride, np.zeros((*noise.shape, 4)), *told[1:]
 
-    def add(*rows: int) -> None:
-        add_misfit(seen, images, shifts, expected, stride, sums, rows)
+    def add(*rows: int) -> tuple[float, float]:
+        found: tuple[float, float] = lacking(seen, images, shifts, expected, looked, rows)
+        return found
 
-    in_bands(len(shifts), MISFIT_NS * template.image.size / stride, add)
-    return float(missing_structure(sums, noise, template.window))
+    found = in_bands(len(shifts), MISFIT_NS * template.image.size / stride, add)
+    return found[0] if len(found) == 1 else add(0, 0)
 
 
 def shifted(frame: np.ndarray, shift_px: tuple[float, float], row_px: int, out: np.ndarray) -> tuple[int, int, float]:
@@ -87,7 +84,7 @@ def update(
     if not frozen:
         counts.rows[top:bottom] += 1
         counts.columns[left:right] += 1
-    rates = np.float32(rate), frozen, np.float32(common_level(frame[3]))
+    rates = np.float32(rate), frozen
 
     def move(first: int, stop: int) -> None:
         update_template(frame, images, seen, mean, rates, (top + first, top + stop))
@@ -99,8 +96,8 @@ def correlation(corrected: np.ndarray, image: np.ndarray, window: Window, stride
     """Return the correlation coefficient of two images (y, x) in every `stride`-th row of a window, or NaN."""
     columns = np.zeros((6, max(window[3] - window[2], 0)), np.float32)
 
-    def add(*band: int) -> None:
-        correlation_sums(corrected, image, window, stride, columns, band)
+    def add(*band: int) -> float:
+        return float(correlation_sums(corrected, image, window, stride, columns, band))
 
-    in_bands(columns.shape[1], CORRELATION_NS * image.size / stride, add)
-    return float(coefficient(columns))
+    found = in_bands(columns.shape[1], CORRELATION_NS * image.size / stride, add)
+    return found[0] if len(found) == 1 else add(0, 0)

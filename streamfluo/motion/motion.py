@@ -66,7 +66,7 @@ class Motion(Freezable):
     """
 
     Params = MotionParams
-    version = 7  # frames in little light are valid where they are bright enough
+    version = 8  # the Gauss–Newton images are whole numbers of eight bits
     may_need = (VALID,)
     of_planes = ("shift_px",)
     from_file = {"template": plain_array, "shifts_px": recorded_shifts}
@@ -165,7 +165,8 @@ class Motion(Freezable):
         corrected = np.empty((n, *self._out_spec.shape), np.float32)
         patches, correlations = np.empty((n, *self._grid.shape, 2)), np.full(n, np.nan)
         valid, restarted = np.zeros((2, n), bool)
-        known, declared = self._shifts_to_apply(block, inputs), valid_frames(block, inputs)
+        applies = self.params.mode == "apply"
+        known, declared = self._shifts_to_apply(block, inputs) if applies else None, valid_frames(block, inputs)
         learn = _nothing
         for t, raw in enumerate(block.pixels):
             learn()  # what the frame before teaches
@@ -175,7 +176,7 @@ class Motion(Freezable):
             pixels = self._hot.repair(raw)
             seen, registration.light = seen_window(pixels), self._template.own_light
             frame, registered = Frame(pixels, seen), Frame(self._filtered(pixels), seen)
-            if self.params.mode == "apply":
+            if known is not None:
                 valid[t] = registers = self._apply(known[t]) and bool(declared[t])
             elif usable:
                 registers, restarted[t] = registration.register(registered, self.params.restart_frames)

@@ -162,8 +162,9 @@ class Registration:
         return None
 
     def _trusted(self, found: Measurement, frame: Frame) -> bool:
-        within, gain = np.abs(self._grid.mean(found.patches_px)) <= self._max_px, found.gain / self._usual_gain
-        if not (within.all() and plausible(gain, found.evidence, self._age)):
+        (y_px, x_px), gain = self._grid.mean(found.patches_px).tolist(), found.gain / self._usual_gain
+        within = abs(y_px) <= self._max_px[0] and abs(x_px) <= self._max_px[1]
+        if not (within and plausible(gain, found.evidence, self._age)):
             return False
         return explained(gain < max(CLEAR_GAIN, self._repeats.like_gain), self._template.misfit(frame, found))
 

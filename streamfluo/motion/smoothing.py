@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from .interpolation_weights import interpolation_weights
-from .kernels.gauss_newton import SECANT
+from .kernels.template_images import SECANT
 
 
 def _gaussian(sigma_px: float, radius: int) -> np.ndarray:

@@ -13,26 +13,15 @@ from ..core.errors import StateError
 from ..core.later import Later
 from ..core.state import State, require_array
 from ..pixels.kernels.seen import seen_window
-from .banded import light_of, misfit, project, update
+from .banded import compared, misfit, update
 from .block_statistics import rim_as_nan
 from .hot_pixels import without_outliers
 from .kernels.agreement import Evidence
 from .kernels.displacement_field import field_equations, move_projections
 from .kernels.frame_rows import BLOCK_PX
-from .kernels.gauss_newton import (
-    Frame,
-    Light,
-    TemplateImages,
-    build_images,
-    read_only,
-    solve_step,
-)
-from .kernels.shifting import (
-    CorrectedFrame,
-    FrameCounts,
-    subtract_noise_bias,
-    update_noise,
-)
+from .kernels.gauss_newton import Frame, Light, TemplateImages, read_only, solve_step
+from .kernels.shifting import CorrectedFrame, FrameCounts, update_noise
+from .kernels.template_images import build_images
 from .measurement import Measurement, Tried
 from .noise_model import NoiseModel
 from .patches import PatchGrid
@@ -52,6 +41,7 @@ MIN_COVERAGE = 0.1  # of the frames, at least, in which a row or column was insi
 STEP_PX, CANCELLED = 2.0, 1.03
 NEAR_PX = 0.75  # a longer step is repeated from the nearest integer shift
 NEAR_QUANTILE = 0.95  # of the blocks are near
+SETTLED_EVERY = 4  # frames, a row of blocks is renewed: once in 128 frames each where a frame has 512 rows
 ROW_STRIDE = 8  # for statistics that do not need every row
 MISFIT_ROWS = 64  # that are looked at for structure that a frame lacks
 
@@ -81,8 +71,9 @@ class Template:
         self.walked_px = np.zeros((*grid.shape, 2))  # from the anchor
         self.image, self.mean = np.zeros((2, *shape), np.float32)
         self._anchor, self._anchor_frames = np.zeros(shape, np.float32), anchor_frames
-        gauss_newton, limit = np.zeros((3, *shape), np.float32), np.ones((blocks[0], width), np.float32)
-        self._images = TemplateImages(self.image, gauss_newton, limit, np.array([0, height, 0, width]))
+        steps, scale = np.zeros((3, *shape), np.int8), np.zeros((*blocks, 3), np.float32)
+        limit, window = np.ones((blocks[0], width), np.float32), np.array([0, height, 0, width])
+        self._images = TemplateImages(self.image, steps, scale, limit, window)
         self._matrix, self._sums = np.zeros((*blocks, 3, 3)), np.zeros((*blocks, 5))
         self._noise_bias = np.zeros(blocks)
         self.noise = NoiseModel(blocks, filtered)
@@ -97,17 +88,17 @@ class Template:
         self._known = known
         self.kernels_of_drift: Later | None = None  # that are waited for
         self._arrays: dict[str, np.ndarray] = {  # by the names that sessions know them by
-            "image": self.image, "mean": self.mean, "anchor": self._anchor, "steering": gauss_newton, "limit": limit,
-            "matrix": self._matrix, "feigned": self._noise_bias, "variance": self.noise.blocks.variance,
+            "image": self.image, "mean": self.mean, "anchor": self._anchor, "steering": steps, "scale": scale,
+            "limit": limit, "matrix": self._matrix, "feigned": self._noise_bias, "variance": self.noise.blocks.variance,
             "intensity": self.noise.blocks.intensity, "noise": self.noise.line, "seen_y": self._counts.rows,
-            "seen_x": self._counts.columns, "walked_px": self.walked_px, "window": self._images.window,
+            "seen_x": self._counts.columns, "walked_px": self.walked_px, "window": window,
             "first_contrast": self._first_contrast,
         }  # fmt: skip
 
     @property
     def structure(self) -> np.ndarray:
         """The third Gauss–Newton image (y, x): the smoothed template minus its local means, weighted."""
-        return self._images.gauss_newton[2]
+        return self._gauss_newton(2)
 
     def of_seen_pixels(self, image: np.ndarray) -> np.ndarray:
         """Return a copy of an image (y, x) of the template, NaN where no frame was seen yet."""
@@ -164,7 +155,8 @@ class Template:
             return self._measure_one(frame, np.rint(patches_px), tried)
         field = self._grid.at_blocks(patches_px)
         integer = np.rint(field)
-        light = self._project(frame, integer, tried)
+        self._shifts[...] = integer
+        light = compared(frame, self._images, self._shifts, (gain, tried.reach), self._sums)
         normal, vector = np.empty((*self._noise_bias.shape, 2, 2)), np.empty((*self._noise_bias.shape, 2))
         move_projections(self._sums, self._matrix, field - integer, gain, vector)
         dy, dx, updated, evidence = solve_step(self._sums, self._matrix, self._noise_bias, gain, tried.usual)
@@ -180,32 +172,25 @@ class Template:
         return found._replace(patches_px=patches, distance_px=float(apart[math.ceil(NEAR_QUANTILE * apart.size) - 1]))
 
     def _measure_one(self, frame: Frame, integer: np.ndarray, tried: Tried) -> Measurement:
-        light = self._project(frame, integer, tried)
+        if (self._shifts[0, 0] != integer[0, 0]).any():  # all are the same
+            self._shifts[...] = integer
+        light = compared(frame, self._images, self._shifts, tried[:2], self._sums)
         dy, dx, updated, evidence = solve_step(self._sums, self._matrix, self._noise_bias, tried.gain, tried.usual)
         step_px = max(-STEP_PX, min(STEP_PX, dy)), max(-STEP_PX, min(STEP_PX, dx))  # np.clip takes 8 µs
-        shift_px = np.add(integer, step_px)
-        return Measurement(shift_px, updated, max(abs(dy), abs(dx)), Evidence(*evidence), light)
-
-    def _project(self, frame: Frame, integer: np.ndarray, tried: Tried) -> Light:
-        self._shifts[...] = integer
-        levels = np.empty(self._noise_bias.shape, np.float32)
-        light = light_of(frame, self._images, self._shifts, np.float32(tried.gain), levels)
-        project(frame, self._images, self._shifts, (light, tried.reach), self._sums)
-        return light
+        return Measurement(integer + step_px, updated, max(abs(dy), abs(dx)), Evidence(*evidence), light)
 
     def misfit(self, frame: Frame, found: Measurement) -> float:
         """Return what a frame lacks of the template's structure, by what it has; `found`: the last measurement."""
         fraction = np.empty((2, *self._noise_bias.shape), np.float32)
         if self._grid.single:
-            for axis in range(2):
-                fraction[axis] = float(found.patches_px[0, 0, axis]) - int(self._shifts[0, 0, axis])
+            fraction[...] = (found.patches_px[0, 0] - self._shifts[0, 0])[:, None, None]
         else:
             fraction[...] = (self._grid.at_blocks(found.patches_px) - self._shifts).transpose(2, 0, 1)
         expected = tuple(found.light), fraction
         stride = max(1, self.image.shape[0] // MISFIT_ROWS)
-        left = misfit(frame, self._images, self._shifts, expected, self.noise.blocks.variance, stride)
-        contrast = found.gain**2 * float(np.vdot(self._sums[..., 3], self._matrix[..., 2, 2]))
-        return left / max(contrast, 1e-9)
+        told = stride, self.noise.blocks.variance, self._sums, self._matrix
+        left, contrast = misfit(frame, self._images, self._shifts, expected, told)
+        return left / max(found.gain**2 * contrast, 1e-9)
 
     @property
     def own_light(self) -> Light:
@@ -263,7 +248,14 @@ class Template:
     @property
     def slopes(self) -> np.ndarray:
         """The Gauss–Newton images (2, y, x) of the slopes."""
-        return self._images.gauss_newton[:2]
+        return np.stack([self._gauss_newton(j) for j in range(2)])
+
+    def _gauss_newton(self, j: int) -> np.ndarray:
+        """A Gauss–Newton image (y, x) float32. Cost at 512 × 512: 1 ms; a frame needs it where it is searched for."""
+        steps, scale = self._images.steps[j], self._images.scale[..., j]
+        side, (height, width) = BLOCK_PX, steps.shape
+        image: np.ndarray = steps * scale.repeat(side, 0)[:height].repeat(side, 1)[:, :width]
+        return image
 
     @property
     def slope_share(self) -> float:
@@ -280,7 +272,7 @@ class Template:
         if not self._established:
             self._forget_beyond(min(AVERAGED_FRAMES, self._anchor_frames - 1))
         rows = self._matrix.shape[0]
-        settled = self.frames >= MEMORY_FRAMES and self.frames % 2  # a template that changes slowly is renewed less
+        settled = self.frames >= MEMORY_FRAMES and self.frames % SETTLED_EVERY  # it changes slowly
         due = [(self._row + n) % rows for n in range(0 if settled else max(1, rows // self.frames))]
         scale = 1 / (noise_left + 1 / self.effective_frames)
         corrected = (*frame[:3], tuple(frame.light))
@@ -342,9 +334,8 @@ class Template:
             self._set_window()
         kernel = KERNELS[self._kernel]
         self._information = self._total = None
-        build_images(tuple(self._images), kernel, self.noise.of_row(by), by, self._matrix)
-        share, window = self._noise_shares[self._kernel], self._images.window
-        subtract_noise_bias(tuple(self._counts), window, by, share, self._matrix, self._noise_bias)
+        blocks, bias = (self._matrix, self._noise_bias), (tuple(self._counts), self._noise_shares[self._kernel])
+        build_images(tuple(self._images), kernel, self.noise.of_row(by), by, blocks, bias)
 
     def _set_window(self) -> None:
         """Exclude the rims that were inside in less than MIN_COVERAGE of the frames.

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..core.card import Card
-from ..core.mirrored import Mirrored
+from ..core.mirror import Mirror
 from ..core.spec import Spec
 from ..core.thread_pool import in_bands
 from .frame_totals import FrameTotals
@@ -66,18 +66,23 @@ class CardPixelStatistics(PixelStatistics):
         super().__init__(spec)
         counted = int(self._arrays["unseen"].size > 0)
         pivot, number = self._arrays["pivot"].dtype.name, self.dtype.name
-        self._mirrored, self._card = Mirrored(card, self._arrays), card
+        self._mirrors = {name: Mirror(card, array.shape, array.dtype) for name, array in self._arrays.items()}
+        self._card = card
         self._accumulate = card.compiled(PIXEL_SUMS, PIXEL=spec.dtype, PIVOT=pivot, SUM=number, COUNTED=counted)[
             "accumulate"
         ]
         self._totals = FrameTotals(spec, card)
 
     def arrays(self) -> Mapping[str, np.ndarray]:
-        return self._mirrored.on_host()
+        return {name: mirror.host for name, mirror in self._mirrors.items()}
 
     def to_change(self) -> Mapping[str, np.ndarray]:
-        return self._mirrored.to_change()
+        for mirror in self._mirrors.values():
+            mirror.host = mirror.host
+        return self.arrays()
 
     def add(self, cell: Any) -> np.ndarray:
-        self._accumulate.items(self._pixels, cell, len(cell), self._pixels, *self._mirrored.on_card().values())
+        pivot, *sums = self._mirrors.values()
+        changed = (mirror.to_change() for mirror in sums)
+        self._accumulate.items(self._pixels, cell, len(cell), self._pixels, pivot.there(), *changed)
         return self.signal(cell)

@@ -22,13 +22,17 @@ class Markup(str):
 
 def escaped(text: object) -> Markup:
     """Return text as markup; control characters and marks that turn the direction of writing are spelled out."""
-    if isinstance(text, Markup):
-        return text
+    return text if isinstance(text, Markup) else Markup(html.escape(plain(text), quote=True))
+
+
+def plain(text: object) -> str:
+    """Return text that is not too long, its control characters and marks that turn the direction of writing spelled
+    out."""
     said = str(text)
     said = said if len(said) <= MAX_WORD else f"{said[:MAX_WORD]} …"
     if not said.isprintable():
         said = "".join(c if c in "\n\t" or not _steers(c) else c.encode("unicode_escape").decode() for c in said)
-    return Markup(html.escape(said, quote=True))
+    return said
 
 
 def element(name: str, *inside: object, **attributes: object) -> Markup:

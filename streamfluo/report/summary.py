@@ -8,7 +8,6 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,6 +19,7 @@ from ..core.spec import Spec
 from ..pixels.report import binned, picture
 from ..session.exported import note_of
 from ..session.reader import Session
+from ..session.referenced import file_of
 from .course import valid_frames
 from .html import Markup, element, facts_table
 from .recorded import Part
@@ -192,9 +192,7 @@ def frame_pictures(session: Session, wanted: bool) -> list[Figure]:
     """Return the mean of some raw frames and the newest one. Frames that lie elsewhere are read where they are a file,
     or where nothing else is there to see (`wanted`)."""
     reference = session.facts.get("reference")
-    if not session.has_journal and not (
-        wanted or (isinstance(reference, str) and Path(reference.partition("?")[0]).exists())
-    ):
+    if not session.has_journal and not (wanted or (isinstance(reference, str) and file_of(reference).exists())):
         return []
     total, count, frames = np.zeros(()), np.zeros(()), 0
     last, newest, k = 0, np.empty((0, 0)), 1

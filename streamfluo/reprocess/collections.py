@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from ..core.errors import SourceError
 from ..sources.nwb_series import image_series
 from ..sources.opening import file_reader, reads_folder
+from ..sources.selection import path_and_query
 
 MAX_LIST_BYTES, MAX_IMAGES = 16 << 20, 100_000
 DANDISET = "dandiset.yaml"
@@ -79,7 +80,7 @@ def collected(path: Path, query: str) -> list[Found]:
         what = "no NWB with images of one or two photons" if (path / DANDISET).is_file() else "no recording"
         raise SourceError(f"reprocess: {path}: {what} in it; name the recordings")
     if query:
-        found = [one._replace(uri=f"{one.uri}{'&' if '?' in one.uri else '?'}{query}") for one in found]
+        found = [one._replace(uri=f"{one.uri}{'&' if path_and_query(one.uri)[1] else '?'}{query}") for one in found]
     return found
 
 

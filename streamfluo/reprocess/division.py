@@ -5,15 +5,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from ..core.errors import ConfigError
+import msgspec
+
+from ..core.errors import ConfigError, SessionError
 from ..core.freezable import Freezable
 from ..core.grid import GRID_FRAMES
 from ..core.operator import Mergeable
 from ..engine.building import Step
 from ..engine.chain import Chain
 from ..engine.config import Config
+from ..session.reader import Session
 
 Way = Literal["merged", "sampled", "planes"]
 STRETCH = 512  # frames of a sample on end: what a chain needs to begin, and transients of calcium last up to 60
@@ -25,12 +28,13 @@ MOST_SAMPLE_SHARE = 0.5  # of a recording: beyond, workers save nothing
 class Division:
     """A way to divide a recording, chosen by the steps of its chain.
 
-    sample: spans (first, stop) of frames that teach; warm_up, run_out: frames that a part sees before and behind its
-    own. tolerances: by step and measure, how far results may lie from those of a single run. planes: those that each
-    part takes.
+    cuts: the first frame of each part, and the one behind the last. sample: spans (first, stop) of frames that teach;
+    warm_up, run_out: frames that a part sees before and behind its own. tolerances: by step and measure, how far
+    results may lie from those of a single run. planes: those that each part takes.
     """
 
     way: Way
+    cuts: tuple[int, ...] = ()
     sample: tuple[tuple[int, int], ...] = ()
     warm_up: int = 0
     run_out: int = 0
@@ -40,7 +44,8 @@ class Division:
     def facts(self, parts: int) -> dict[str, Any]:
         """Return what a session says of it."""
         if self.way == "merged":
-            return {"parts": parts, "way": self.way, "tolerances": {"all": {"of_scale": 1e-12, "of_float32": 1e-6}}}
+            bounds = {"all": {"of_scale": 1e-12, "of_float32": 1e-6}}
+            return {"parts": parts, "way": self.way, "cuts": self.cuts, "tolerances": bounds}
         if self.way == "planes":
             return {"parts": parts, "way": self.way, "planes": self.planes, "tolerances": {}}
         told = {k: v for k, v in asdict(self).items() if k not in ("planes", "tolerances")}
@@ -77,10 +82,54 @@ def divided(config: Config, chain: Chain, frames: tuple[int, int], sample: int |
         )
     operators = [step.operator for step in learning if isinstance(step.operator, Freezable)]
     return Division(
-        "sampled", tuple(sample_spans(first, stop, wanted)),
-        max(one.warm_up_frames for one in operators), max(one.run_out_frames for one in operators),
-        tuple((step.id, dict(one.tolerances)) for step, one in zip(learning, operators, strict=True)),
-    )  # fmt: skip
+        "sampled",
+        sample=tuple(sample_spans(first, stop, wanted)),
+        warm_up=max(one.warm_up_frames for one in operators),
+        run_out=max(one.run_out_frames for one in operators),
+        tolerances=tuple((step.id, dict(one.tolerances)) for step, one in zip(learning, operators, strict=True)),
+    )
+
+
+def stated(session: Session, frames: tuple[int, int]) -> Division:
+    """Return how a session of parts says that frames (first, stop) of its recording were divided.
+
+    Sessions of earlier versions say into how many parts, not where they were cut, which follows from it. Raises
+    SessionError for one that says no such thing.
+    """
+    where = f"{session.path}/session.json"
+    try:
+        said = msgspec.convert(session.facts.get("divided"), _Stated)
+    except msgspec.ValidationError as error:
+        raise SessionError(f"{where}: how it was divided cannot be read: {error}") from None
+    cuts = said.cuts or tuple(cut_evenly(*frames, said.parts))
+    spans_in_order = [frame for span in said.sample for frame in span]
+    if (cuts[0], cuts[-1]) != frames or len(cuts) != said.parts + 1 or list(cuts) != sorted(set(cuts)):
+        raise SessionError(
+            f"{where}: {said.parts} parts of frames {frames[0]} to {frames[1] - 1} are not cut like that"
+        )
+    if spans_in_order != sorted(spans_in_order) or any(not frames[0] <= at <= frames[1] for at in spans_in_order):
+        raise SessionError(f"{where}: its sample is of no frames of the recording")
+    if said.way == "sampled" and not said.sample:
+        raise SessionError(f"{where}: says no sample, of which its parts learned")
+    return Division(said.way, cuts, said.sample, said.warm_up, said.run_out)
+
+
+class _Stated(msgspec.Struct, frozen=True):
+    """What is read of `divided` in a session."""
+
+    parts: Annotated[int, msgspec.Meta(ge=1, le=1 << 24)]
+    way: Literal["merged", "sampled"]
+    cuts: tuple[int, ...] = ()
+    sample: tuple[tuple[int, int], ...] = ()
+    warm_up: Annotated[int, msgspec.Meta(ge=0)] = 0
+    run_out: Annotated[int, msgspec.Meta(ge=0)] = 0
+
+
+def cut_evenly(first: int, stop: int, count: int) -> list[int]:
+    """Return where frames are cut into about so many parts, on the grid on which steps flush; both ends are among
+    them."""
+    each = max(GRID_FRAMES, -(-(stop - first) // count // GRID_FRAMES) * GRID_FRAMES)
+    return [first, *range(first // GRID_FRAMES * GRID_FRAMES + each, stop, each), stop]
 
 
 def sample_spans(first: int, stop: int, frames: int) -> list[tuple[int, int]]:

@@ -7,6 +7,7 @@ that take nothing of each other are parts by themselves.
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
@@ -15,7 +16,6 @@ from typing import Any, NamedTuple
 
 from ..core.errors import SessionError, SourceError
 from ..core.freezable import Freezable
-from ..core.grid import GRID_FRAMES
 from ..core.operator import Mergeable
 from ..core.source import Gap, Source, first_index
 from ..core.step_values import StepValues
@@ -26,7 +26,7 @@ from ..session.checkpoint import Checkpoint, load_checkpoint
 from ..session.health import Health
 from ..session.writer import RunFacts, SessionWriter
 from ..sources.opening import open_source
-from .division import Division, divided
+from .division import Division, cut_evenly, divided
 from .one_recording import Outcome, Task, begun_before, config_of, note
 from .part_values import PartValues, tables_alone, written_values
 from .sampling import Learned, begin_part, learn, take_over
@@ -58,11 +58,15 @@ class PartTask(NamedTuple):
 
 
 class Part(NamedTuple):
-    """What a part saw: how many frames came, and which did not; `next_index`: the frame after its last one."""
+    """What a part saw: how many frames came, and which did not; `next_index`: the frame after its last one.
+
+    seconds: that it took.
+    """
 
     frames: int
     gaps: list[Gap]
     next_index: int
+    seconds: float = 0.0
 
 
 def parts_of(task: Task, count: int, folder: str, sample: int | None = None) -> list[PartTask]:
@@ -95,9 +99,13 @@ def parts_of(task: Task, count: int, folder: str, sample: int | None = None) -> 
         note(task, config, source)
     if division.planes:
         return [PartTask(task, begin, stop, folder, n, division) for n in range(len(division.planes))]
-    each = max(GRID_FRAMES, -(-(stop - begin) // count // GRID_FRAMES) * GRID_FRAMES)
-    cuts = [begin, *range(begin // GRID_FRAMES * GRID_FRAMES + each, stop, each), stop]
-    return [PartTask(task, *span, folder, n, division) for n, span in enumerate(pairwise(cuts))]
+    division = dataclasses.replace(division, cuts=tuple(cut_evenly(begin, stop, count)))
+    return parts_as(task, division, folder)
+
+
+def parts_as(task: Task, division: Division, folder: str) -> list[PartTask]:
+    """Return a recording in the parts that a division by frames says."""
+    return [PartTask(task, *span, folder, n, division) for n, span in enumerate(pairwise(division.cuts))]
 
 
 def learn_first(part: PartTask) -> Learned:
@@ -109,7 +117,7 @@ def learn_first(part: PartTask) -> Learned:
 
 def process_part(part: PartTask) -> Part:
     """Run a part's frames through a chain of its own, and keep values and state."""
-    config = config_of(part.task)
+    config, began = config_of(part.task), time.monotonic()
     part.place.mkdir(exist_ok=True)
     with _opened(part.task, config) as source:
         chain = Chain(config, with_overrides(config, source.spec))
@@ -119,7 +127,7 @@ def process_part(part: PartTask) -> Part:
         finally:
             values.close()
         refuse_muted(config, chain)
-    return found
+    return found._replace(seconds=time.monotonic() - began)
 
 
 def _frames(part: PartTask, source: Source, chain: Chain, values: PartValues) -> Part:
@@ -207,7 +215,8 @@ def merged(parts: Sequence[tuple[PartTask, Part]], learned: Learned | None = Non
                               "doubt": step.operator.doubt()})  # fmt: skip
         frames, lost = sum(part.frames for _, part in parts), sum(g.count for _, p in parts for g in p.gaps)
         health = Health(frames=frames, next_index=max(part.next_index for _, part in parts), lost_camera=lost)
-        health.elapsed_s = time.monotonic() - began
+        worked_s = (learned.seconds if learned else 0.0) + sum(part.seconds for _, part in parts)
+        health.elapsed_s = worked_s + time.monotonic() - began  # what a single run would have taken, or so
         writer.close({s.id: chain.reader_of_all(s.id) for s in chain.steps}, health, source.truth, "finished")
         folder.rename(Path(task.out) / task.recording.name)
     return Outcome(*task.recording, "done", frames=frames, lost=lost, seconds=health.elapsed_s)

@@ -31,11 +31,14 @@ class PartValues:
         }
 
     def add(self, results: Iterable[StepResult], whole: bool) -> None:
-        """Take what steps gave; `whole`: for frames of the part, else rows of tables alone are kept."""
+        """Take what steps gave; `whole`: for frames of the part, else only rows of tables are kept, of steps that
+        learned: others have seen no frame but the part's."""
         for result in results:
             values = result.values
             if values is not None and result.step in self._without:
                 values = rows_within(values, self._span, self._without[result.step], whole)
+            elif not whole:
+                continue
             if values is not None:
                 self._writers[result.step].add(values)
                 self._writers[result.step].flush_if_due()

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..core.errors import SourceError
+from ..sources.selection import path_and_query
 from .collections import LEDGER, Found, collected, is_uri, listed
 
 MAX_NAME = 120
@@ -58,7 +59,7 @@ def _is_made_here(uri: str, source: str, out: Path) -> bool:
 
 def name_of(uri: str) -> str:
     """Return the name of a recording's session: of a file its name without suffixes, of a URI all of it."""
-    location, _, query = uri.partition("?")
+    location, query = uri.partition("?")[::2] if is_uri(uri) else path_and_query(uri)
     path = Path(location)
     stem = path.name.split(".")[0] if path.is_absolute() else location
     named = "_".join(filter(None, [stem or path.name, query]))
@@ -83,7 +84,7 @@ def _expanded(source: str) -> Iterator[Found]:
     if is_uri(source):
         yield Found(source)
         return
-    location, _, query = source.partition("?")
+    location, query = path_and_query(source)
     path = Path(location).expanduser()
     if path.exists() or path.is_symlink():
         yield from collected(path, query)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -22,15 +23,17 @@ from .spans import frames_until, refuse_muted
 
 
 class Learned(NamedTuple):
-    """What of a sample's values stands in the session: rows that tell of what was learned. `frames`: sampled."""
+    """What of a sample's values stands in the session: rows that tell of what was learned. `frames`: sampled, in so
+    many `seconds`."""
 
     values: list[StepValues]
     frames: int
+    seconds: float
 
 
 def learn(config: Config, source: Source, spans: tuple[tuple[int, int], ...], to: Any) -> Learned:
     """Run the steps that learn over the sampled frames, with a gap between spans, and save their state at `to`."""
-    spec = with_overrides(config, source.spec)
+    spec, began = with_overrides(config, source.spec), time.monotonic()
     wanted = learned_by(Chain(config, spec))
     chain = Chain(replace(config, steps=tuple(step for step in config.steps if step.id in wanted)), spec)
     told = {step.id: step.operator.of_sample for step in chain.steps if isinstance(step.operator, Freezable)}
@@ -53,7 +56,7 @@ def learn(config: Config, source: Source, spans: tuple[tuple[int, int], ...], to
     Checkpoint(source.series.uid, spans[-1][1], frames, chain.state(), {}).save(to)
     keep(chain.run_end())
     refuse_muted(config, chain)
-    return Learned(kept, frames)
+    return Learned(kept, frames, time.monotonic() - began)
 
 
 def take_over(config: Config, chain: Chain, learned: Mapping[str, Mapping[str, Any]]) -> None:

@@ -12,6 +12,7 @@ from ..core.errors import SessionError
 from ..core.plane import plane_in
 from ..core.source import Source
 from ..sources.opening import open_source, stays
+from ..sources.selection import path_and_query
 
 
 def referenced(folder: Path, reference: str | None, series_uid: str, start: int, plane: str) -> Iterator[Block]:
@@ -49,6 +50,11 @@ def _opened(folder: Path, reference: str | None, series_uid: str) -> Source:
         source.close()
         raise SessionError(f"{folder}: {reference} has changed since this session")
     return source
+
+
+def file_of(reference: str) -> Path:
+    """Return the file that a session refers to, without what is selected of it."""
+    return Path(path_and_query(reference)[0])
 
 
 def before(blocks: Iterator[Block], stop: int, planes: int) -> Iterator[Block]:

@@ -11,9 +11,10 @@ from ..core.plane import ONE_PLANE, plane_in, select_planes
 from ..core.source import MAX_BLOCK_FRAMES, Gap, Series, Source
 from ..sources.opening import open_source, stays
 from ..sources.planes import parse_roi
-from ..sources.selection import parse_frames
+from ..sources.selection import parse_frames, path_and_query
 from .events import changes_in
 from .reader import open_session
+from .referenced import file_of
 
 
 class SessionSource(Source):
@@ -114,16 +115,15 @@ def _referred(path: Path, selection: Mapping[str, str]) -> Source:
     if selection:
         source.close()
         query = "&".join(f"{key}={value}" for key, value in selection.items())
-        source = open_source(f"{reference}{'&' if '?' in reference else '?'}{query}")
+        source = open_source(f"{reference}{'&' if path_and_query(reference)[1] else '?'}{query}")
     source.changes = changes_in(events)
     return source
 
 
 def _is_session_without_frames(reference: str) -> bool:
-    folder = Path(reference.partition("?")[0])
+    folder = file_of(reference)
     return (folder / "session.json").exists() and not (folder / "journal").is_dir()
 
 
 def _is_there(reference: str) -> bool:
-    location = reference.partition("?")[0]
-    return not Path(location).is_absolute() or Path(location).exists()
+    return not file_of(reference).is_absolute() or file_of(reference).exists()

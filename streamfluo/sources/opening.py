@@ -16,7 +16,7 @@ from typing import Any
 from ..core.errors import SourceError
 from ..core.source import Source
 from .plane_selection import SeveralPlanes
-from .selection import parse_selection
+from .selection import parse_selection, path_and_query
 
 
 def open_source(uri: str | Path, planes: bool = False) -> Source:
@@ -36,7 +36,7 @@ def open_source(uri: str | Path, planes: bool = False) -> Source:
     known = ", ".join([*sorted(suffixes), *(f"{name}:" for name in sorted(schemes))])
     if "://" in text and len(scheme) > 1:
         raise SourceError(f"{text}: no reader for '{scheme}:'; there is {known}")
-    location, _, query = text.partition("?")
+    location, query = path_and_query(text)
     path = Path(location).expanduser()
     suffix = path.suffix.lower()
     if path.exists() and not path.is_file() and not path.is_dir():
@@ -68,6 +68,13 @@ def stays(uri: str) -> bool:
     scheme, colon, _ = uri.partition(":")
     reader = _readers("schemes").get(scheme) if colon else None
     return reader is None or bool(reader.load().seekable)
+
+
+def is_elsewhere(uri: str) -> bool:
+    """Return whether a URI is an address that would be asked for a recording: only where a person wants that."""
+    scheme, colon, _ = uri.partition(":")
+    reader = _readers("schemes").get(scheme) if colon else None
+    return reader is not None and bool(getattr(reader.load(), "elsewhere", False))
 
 
 def file_reader(path: Path) -> Any:

@@ -186,7 +186,7 @@ class PlaneSource(Source):
         first_ns = int(times_ns[:, 0].min())
         self._times_ns = times_ns - first_ns
         began = path.stat().st_mtime_ns if stack.t0_ns is None else stack.t0_ns
-        query = "&".join(f"{key}={value}" for key, value in selection.items())
+        self.query = query = "&".join(f"{key}={value}" for key, value in selection.items())
         self.series = Series(
             uid=self._uid(selection),
             source=self._source_name() + (f"?{query}" if query else ""),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import parse_qsl
@@ -12,6 +13,17 @@ import numpy as np
 from ..core.errors import SourceError
 
 MAX_SETTING = 4000  # characters; Python makes no number of more than 4300
+
+
+def path_and_query(text: str) -> tuple[str, str]:
+    """Return the path of a file's URI and its selection. A `?` of the name is none of a selection: the longest path
+    that is there counts."""
+    places = [n for n, letter in enumerate(text) if letter == "?"]
+    for at in (len(text), *reversed(places)):
+        if len(places) and os.path.lexists(Path(text[:at]).expanduser()):
+            return text[:at], text[at + 1 :]
+    location, _, query = text.partition("?")
+    return location, query
 
 
 def parse_selection(query: str, where: str, known: tuple[str, ...]) -> dict[str, str]:

@@ -40,6 +40,7 @@ class RemoteZarrSource(Source):
     """
 
     seekable = False  # of the class: a session's reference is not followed; an instance is
+    elsewhere = True
 
     def __init__(self, uri: str) -> None:
         location, _, query = uri.partition("?")

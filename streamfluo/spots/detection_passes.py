@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from scipy.spatial import cKDTree
 
+from ..core.card import Card
 from ..core.errors import StateError
+from ..core.mirrored import Mirrored
 from ..core.spec import Spec
 from ..core.state import State, require_array, require_int
 from .kernels.frames import FLAGS, X, Y
 from .kernels.matched_filter import Search
 from .kernels.measuring import NOT_CONVERGED, OUTSIDE, Measurement
 from .localise import localise
+from .on_card import CardLocaliser, CardSensor
 
 SAME_SPOT_SIGMA = 2.0  # a detection within so many σ of a known spot is that spot
 MAX_DOUBLINGS = 12  # of the number of passes
+
+
+PassesTold = tuple[Measurement, int, float, Sequence[np.ndarray]]  # what DetectionPasses is told beside the spec
 
 
 def pass_rates(rate: float) -> list[float]:
@@ -35,18 +42,17 @@ class DetectionPasses:
     def __init__(
         self, spec: Spec, measurement: Measurement, mean_frames: int, sigma_px: float, tables: Sequence[np.ndarray]
     ) -> None:
-        self.sum = np.zeros(spec.shape)
+        self._sum = np.zeros(spec.shape)
         self.frames = self.passes = 0
         self.places = np.empty((0, 3))
         self._tables = tables
         self._measurement, self._mean_frames, self._sigma_px = measurement, mean_frames, sigma_px
 
-    def add(self, frame: np.ndarray) -> bool:
+    def add(self, frame: Any) -> bool:
         """Add a frame (y, x); return whether a pass is due."""
         if self.frames == self._mean_frames:
-            self.sum[:] = 0
             self.frames = 0
-        self.sum += frame
+        self._add(frame, self.frames == 0)
         self.frames += 1
         beginning = self.passes <= (self._mean_frames - 1).bit_length()
         return self.frames == self._mean_frames or (beginning and self.frames & (self.frames - 1) == 0)
@@ -58,28 +64,44 @@ class DetectionPasses:
         search = search._replace(table=self._tables[min(self.passes.bit_length(), len(self._tables)) - 1])
         summed = sensor._replace(offset=sensor.offset * n, variance=sensor.variance * n, saturation=np.inf)
         measurement = self._measurement._replace(sensor=summed)
-        found = localise(self.sum[None].astype(np.float32), search, measurement)
-        inside = np.all((found[:, [Y, X]] > -0.5) & (found[:, [Y, X]] < np.array(self.sum.shape) - 0.5), axis=1)
+        found = self._localised(search, measurement)
+        inside = np.all((found[:, [Y, X]] > -0.5) & (found[:, [Y, X]] < np.array(self._sum.shape) - 0.5), axis=1)
         sound = inside & (found[:, FLAGS].astype(int) & (NOT_CONVERGED | OUTSIDE) == 0)
         self._join(found[sound][:, [Y, X]])
 
     def mean(self) -> np.ndarray:
         """Return the mean of the frames since the sum began (y, x) float32."""
-        return (self.sum / max(self.frames, 1)).astype(np.float32)
+        return (self._now() / max(self.frames, 1)).astype(np.float32)
 
     def state(self) -> State:
         """Return the sum, the numbers of frames and passes, and the places."""
-        return {"sum": self.sum.copy(), "summed": self.frames, "looks": self.passes, "places": self.places.copy()}
+        return {"sum": self._now().copy(), "summed": self.frames, "looks": self.passes, "places": self.places.copy()}
 
     def restore(self, state: State) -> None:
         """Take over what `state` returned. Raises StateError."""
-        self.sum = require_array(state, "sum", self.sum, "spots")
+        self._to_change()[...] = require_array(state, "sum", self._sum, "spots")
         self.frames = require_int(state, "summed", "spots")
         self.passes = require_int(state, "looks", "spots")
         places = state.get("places")
         if not (isinstance(places, np.ndarray) and places.ndim == 2 and places.shape[1] == 3 and places.dtype == float):
             raise StateError("spots: state 'places' must be an array (n, 3) of floats")
         self.places = places.copy()
+
+    def _now(self) -> np.ndarray:
+        """The sum, to be read."""
+        return self._sum
+
+    def _to_change(self) -> np.ndarray:
+        """The sum, to be changed."""
+        return self._sum
+
+    def _add(self, frame: Any, begins: bool) -> None:
+        if begins:
+            self._sum[:] = 0
+        self._sum += frame
+
+    def _localised(self, search: Search, measurement: Measurement) -> np.ndarray:
+        return localise(self._sum[None].astype(np.float32), search, measurement)
 
     def _join(self, found: np.ndarray) -> None:
         near = SAME_SPOT_SIGMA * self._sigma_px
@@ -97,3 +119,30 @@ class DetectionPasses:
         added = np.zeros((int(new.sum()), 3))
         added[:, :2] = found[new]
         self.places = np.concatenate([self.places, added])
+
+
+class CardDetectionPasses(DetectionPasses):
+    """DetectionPasses of frames on a card, where their sum stays."""
+
+    def __init__(self, card: Card, spec: Spec, search: Search, told: PassesTold) -> None:
+        super().__init__(spec, *told)
+        self._card, self._mirrored = card, Mirrored(card, {"sum": self._sum})
+        measurement = self._measurement
+        measurement = measurement._replace(sensor=measurement.sensor._replace(saturation=np.inf))
+        self._finds = CardLocaliser(card, spec.shape, "float32", search, measurement)
+
+    def _now(self) -> np.ndarray:
+        return self._mirrored.on_host()["sum"]
+
+    def _to_change(self) -> np.ndarray:
+        return self._mirrored.to_change()["sum"]
+
+    def _add(self, frame: Any, begins: bool) -> None:
+        there = self._mirrored.on_card()["sum"]
+        if begins:
+            there[...] = 0
+        there += frame.astype(np.float32)
+
+    def _localised(self, search: Search, measurement: Measurement) -> np.ndarray:
+        frame = self._mirrored.on_card()["sum"][None].astype(np.float32)
+        return self._finds.localise(frame, search.table, CardSensor(self._card, measurement.sensor))[0]

@@ -38,25 +38,36 @@ class Comparison(NamedTuple):
     below: bool
 
 
-def compare(frame: np.ndarray, sensor: Sensor) -> Comparison:
-    """Compare the differences of neighbours in a frame (y, x) with the camera's numbers.
+def rows_compared(shape: tuple[int, int]) -> np.ndarray:
+    """Return which rows of frames (y, x) are compared, and those beside them (BOX_PX, n); frames repeat beyond theirs.
+
+    The rows themselves are in the middle.
+    """
+    near = np.pad(np.arange(shape[0]), BOX_PX // 2, "symmetric")
+    return np.asarray(near[np.arange(shape[0])[_compared_rows(shape)] + np.arange(BOX_PX)[:, None]])
+
+
+def compare(rows: np.ndarray, sensor: Sensor, shape: tuple[int, int]) -> Comparison:
+    """Compare the differences of neighbours in a frame of a shape (y, x), its `rows_compared` (BOX_PX, n, x), with the
+    camera's numbers.
 
     Medians, so that spots do not count; structure finer than a pixel and a fixed pattern do.
     """
-    if sensor.poisson == 0 or not np.isfinite(frame).any():
+    if sensor.poisson == 0 or not np.isfinite(rows).any():
         return Comparison(math.nan, math.nan, False)
-    electrons = (frame - sensor.offset) * sensor.gain
-    seen = np.isfinite(electrons)
-    whole = electrons if seen.all() else np.where(seen, electrons, np.nanmedian(electrons))
-    some = _compared_rows(frame.shape)
-    light, electrons = _box_means(whole, some), electrons[some]
-    dark = np.broadcast_to(sensor.variance, frame.shape)[some]
+    at = rows_compared(shape)
+    offset, gain, dark = (np.broadcast_to(each, shape) for each in (sensor.offset, sensor.gain, sensor.variance))
+    near = (rows - offset[at]) * gain[at]
+    seen, electrons = np.isfinite(near), near[BOX_PX // 2]
+    light = _box_means(near if seen.all() else np.where(seen, near, np.nanmedian(near)))
+    some = _compared_rows(shape)
+    gain, dark = gain[some], dark[some]
     below = np.median(light + BELOW * np.sqrt(dark) / BOX_PX) < 0
-    steps = np.broadcast_to((LEAST_STEPS * sensor.gain) ** 2, frame.shape)[some]
     variance = dark + sensor.poisson * np.maximum(light, 0)
     both = variance[:, 1:] + variance[:, :-1]
     pairs = np.diff(electrons, axis=1)
-    told = np.isfinite(pairs) & (both < math.inf) & (both > 2 * np.maximum(steps[:, 1:], LEAST_VARIANCE))
+    steps = (LEAST_STEPS * gain[:, 1:]) ** 2
+    told = np.isfinite(pairs) & (both < math.inf) & (both > 2 * np.maximum(steps, LEAST_VARIANCE))
     noise = math.nan
     if not sensor.measured and np.count_nonzero(told) >= LEAST_PAIRS:
         noise = float(TO_SIGMA * np.median(np.abs(pairs[told]) / np.sqrt(both[told])))
@@ -67,14 +78,11 @@ def _compared_rows(shape: tuple[int, int]) -> slice:
     return slice(None, None, max(1, shape[0] * shape[1] // COMPARED_PX))
 
 
-def _box_means(image: np.ndarray, rows: slice) -> np.ndarray:
-    """Return the means over the box around each pixel of some rows of an image (y, x), which repeats beyond it."""
-    near = np.pad(np.arange(len(image)), BOX_PX // 2, "symmetric")[
-        np.arange(len(image))[rows] + np.arange(BOX_PX)[:, None]
-    ]
-    total = image[near[0]]
+def _box_means(near: np.ndarray) -> np.ndarray:
+    """Return the means over the box around each pixel of rows, (BOX_PX, n, x) with those beside them."""
+    total = near[0].copy()
     for each in near[1:]:
-        total += image[each]
+        total += each
     return np.asarray(uniform_filter1d(total, BOX_PX, axis=1) / BOX_PX)
 
 
@@ -85,7 +93,7 @@ def status_of_image(
 
     places (n, 2) [px]: where spots were found.
     """
-    found = compare(frame, sensor)
+    found = compare(frame[rows_compared(frame.shape)], sensor, frame.shape)
     told = camera_doubts(found.noise, found.light, found.below)
     top, bottom, left, right = seen_window(frame)
     height, width = bottom - top, right - left
@@ -132,15 +140,15 @@ def camera_doubts(noise: float, light: float, below: bool) -> list[str]:
     ]
 
 
-def curvature_signs(frame: np.ndarray, sensor: Sensor) -> np.ndarray:
-    """Return the signs (y, x) int8 of each pixel less the mean of those left and right of it; 0: not known, not looked
-    at.
+def curvature_signs(rows: np.ndarray, sensor: Sensor, shape: tuple[int, int]) -> np.ndarray:
+    """Return the signs (y, x) int8 of each pixel of compared rows (n, x) of a frame less the mean of those left and
+    right of it; 0: not known, not looked at.
 
     Structure as wide as a PSF hardly curves from pixel to pixel, and signs do not care how bright a spot is.
     """
-    some, signs = _compared_rows(frame.shape), np.zeros(frame.shape, np.int8)
-    offset, gain = (np.broadcast_to(each, frame.shape)[some] for each in (sensor.offset, sensor.gain))
-    electrons = (frame[some] - offset) * gain
+    some, signs = _compared_rows(shape), np.zeros(shape, np.int8)
+    offset, gain = (np.broadcast_to(each, shape)[some] for each in (sensor.offset, sensor.gain))
+    electrons = (rows - offset) * gain
     curved = 2 * electrons[:, 1:-1] - electrons[:, :-2] - electrons[:, 2:]
     signs[some, 1:-1] = np.sign(np.nan_to_num(curved, nan=0.0))
     return signs
@@ -158,30 +166,32 @@ class Doubts:
         self._look_at, self._doubt = EVERY, ""
         self._sensor, self.false_alarms, self._unknown = sensor, false_alarms, unknown
 
-    def add(self, frame: np.ndarray) -> None:
-        """Count a frame (y, x), and compare every 32nd."""
-        if self.frames % EVERY == 0:
-            found = compare(frame, self._sensor)
+    def compares(self, frames: int) -> np.ndarray:
+        """Return which of the next frames, by number from 0, are compared: every 32nd."""
+        return np.arange(-self.frames % EVERY, frames, EVERY)
+
+    def add(self, frames: int, compared: Sequence[np.ndarray]) -> None:
+        """Count frames, and compare those that `compares` named, by their `rows_compared` (BOX_PX, n, x)."""
+        self.frames += frames
+        for rows in compared:
+            found = compare(rows, self._sensor, self.hits.shape)
             self.compared += 1
             self.below += found.below
             if math.isfinite(found.noise):
                 self.sums[:2] += found.noise, 1
             if math.isfinite(found.light):
                 self.sums[2] += found.light
-            signs = curvature_signs(frame, self._sensor)
-            some = _compared_rows(frame.shape)
+            signs = curvature_signs(rows[BOX_PX // 2], self._sensor, self.hits.shape)
+            some = _compared_rows(signs.shape)
             products = signs[some] * self.signs[some]
             self.alike += float(products.sum()), float(np.count_nonzero(products))
             self.signs = signs
-        self.frames += 1
 
-    def found(self, frames: np.ndarray, frame: np.ndarray, places: np.ndarray) -> None:
-        """Count spots found at places (n, 2) [px] of frames (t, y, x), where pixels are seen; frame (n,): of each."""
+    def found(self, places: np.ndarray, seen: np.ndarray) -> None:
+        """Count spots found at places (n, 2) [px], where their pixels are seen (n,)."""
         near = np.rint(places)  # NaN is not inside
-        inside = ((near >= 0) & (near < self.hits.shape)).all(1)
-        frame, (y, x) = frame[inside], near[inside].T.astype(np.int64)
-        seen = np.isfinite(frames[frame, y, x])
-        np.add.at(self.hits, (y[seen], x[seen]), 1)
+        inside = seen & ((near >= 0) & (near < self.hits.shape)).all(1)
+        np.add.at(self.hits, tuple(near[inside].T.astype(np.int64)), 1)
 
     def still(self) -> float:
         """Return how many spots of a frame stand where a quarter of the frames or more have one; NaN in 20 frames."""

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
 from ..core.block import Block
+from ..core.card_block import on_device
 from ..core.errors import ConfigError, FrameError
 from ..core.operator import NO_VALUES, Gives, Operator, Output, Presents, Table, Values
 from ..core.registry import register
@@ -17,7 +19,7 @@ from ..core.spec import Spec
 from ..core.state import State
 from ..core.unseen import VALID, known_pixels, valid_frames
 from .compile_parts import compile_detection, compile_known, compile_measurement
-from .detection_passes import DetectionPasses, pass_rates
+from .detection_passes import CardDetectionPasses, DetectionPasses, pass_rates
 from .doubts import Doubts
 from .histogram import PhotonHistogram
 from .kernels.detection import MAX_RATE, new_search, search_table
@@ -36,10 +38,10 @@ from .kernels.frames import (
     X,
     Y,
 )
-from .kernels.known_places import KnownSpots, measure_known
+from .kernels.known_places import KnownSpots
 from .kernels.thresholds import thresholds
 from .localisations import Localisations
-from .localise import localise
+from .localise import Localiser, LocaliserOnCard
 from .params import SpotsParams, both_widths, camera_of, camera_of_file, measurement_of
 from .places import checked_places, neighbours_of, places_of_file
 from .report import measures_of, report_of
@@ -53,8 +55,6 @@ _COLUMNS = {
     "y_error_px": Y_ERROR, "x_error_px": X_ERROR,
 }  # fmt: skip
 _TABLE = ("frame", "spot", *_COLUMNS, "flags")
-# Compiling kernels for float32 alone takes a seventh of the time; fresh memory for 32 frames costs .4 rfft2 each.
-_CONVERTED_BYTES = 8 << 20
 Run = tuple[np.ndarray, np.ndarray, np.ndarray]  # values (4, t, n), flags (t, n), places (t, n, 2)
 _TWO_WIDTHS = ("sigma_y_px", "sigma_x_px")
 _MEANING = (
@@ -80,6 +80,8 @@ class Spots(Operator):
     """
 
     version = 3
+    devices = ("cpu", "gpu")
+    twin_tolerance = 1e-5
     Params = SpotsParams
     may_need = (VALID,)
     from_file = {"spots": places_of_file, "spline": spline_of_file, "camera": camera_of_file}
@@ -125,11 +127,13 @@ class Spots(Operator):
         self._qe = np.asarray(1.0 if camera.qe is None else camera.qe)
         self._places = checked_places(params.spots, spec) if known else None
         mean = params.detect == "mean"
-        self._search = new_search(spec.shape, self._sigma, params.false_alarms, camera.excess_noise)
-        self._excess_noise = camera.excess_noise
-        self._frames = np.empty(
-            (max(1, _CONVERTED_BYTES // (4 * spec.shape[0] * spec.shape[1])), *spec.shape), np.float32
+        search = new_search(spec.shape, self._sigma, params.false_alarms, camera.excess_noise)
+        self._localiser = (
+            Localiser(spec, search, self._measurement)
+            if self.card is None
+            else LocaliserOnCard(spec, search, self._measurement, self.card, (not known and not mean, known or mean))
         )
+        self._excess_noise = camera.excess_noise
         self._passes = self._new_passes() if mean else None
         self._known = self._known_spots()
         self._histogram = PhotonHistogram()
@@ -145,19 +149,21 @@ class Spots(Operator):
     def change(self, params: SpotsParams) -> None:
         if self._passes is not None and params.false_alarms != self.params.false_alarms:
             raise ConfigError('spots: detect = "mean" spends false_alarms over all passes, so it stays as it is')
-        self._search = self._search._replace(table=self._table(params))
+        self._localiser.search = self._localiser.search._replace(table=self._table(params))
         self._doubts.false_alarms = params.false_alarms
         self.params = params
 
     def update(self, block: Block, inputs: Values = NO_VALUES) -> Output:
-        block = known_pixels(block)
+        block = known_pixels(on_device(block, self.card))
         valid = valid_frames(block, inputs)
         if self._places is None and self._passes is None:
             return self._localised(block, valid)
-        shifts, runs = self._shifts(block, inputs), []
-        for start, frames in self._converted(block.pixels, valid):
+        shifts, runs, compared = self._shifts(block, inputs), [], []
+        for start, frames in self._localiser.parts(block):
             part, known = shifts[start : start + len(frames)], valid[start : start + len(frames)]
+            compared += self._compared(frames, start, valid)
             runs += [self._measured(frames, part)] if self._passes is None else self._detected(frames, part, known)
+        self._doubts.add(np.count_nonzero(valid), compared)
         values, flags, places = self._joined(runs)
         values[:, ~valid], flags[~valid] = np.nan, -1
         return self._known_output(block, valid, (values, flags, places))
@@ -187,28 +193,29 @@ class Spots(Operator):
             self._passes.restore(state)
             self._known = self._known_spots()
 
-    def _converted(self, pixels: np.ndarray, valid: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
-        """Yield parts of the frames as float32 in memory that is used again, each with the index of its first frame."""
-        for start in range(0, len(pixels), len(self._frames)):
-            part = self._frames[: len(pixels) - start]
-            part[:] = pixels[start : start + len(part)]
-            for frame, known in zip(part, valid[start:], strict=False):
-                if known:
-                    self._doubts.add(frame)
-            yield start, part
+    def _compared(self, frames: Any, start: int, valid: np.ndarray) -> list[np.ndarray]:
+        """Return of a part of a block, from its frame `start` on, what of its frames is compared for doubts."""
+        known = np.flatnonzero(valid)
+        due = known[self._doubts.compares(len(known))] - start
+        return [self._localiser.compared(frames[t]) for t in due if 0 <= t < len(frames)]
 
     # Spots detected in each frame
 
     def _localised(self, block: Block, valid: np.ndarray) -> Output:
         """Detect, fit and integrate the spots of each valid frame."""
-        parts = []
-        for start, frames in self._converted(block.pixels, valid):
-            rows = localise(frames, self._search, self._measurement)
+        parts, places, compared = [], [], []
+        for start, frames in self._localiser.parts(block):
+            rows, seen = self._localiser.localise(frames)
             if not valid.all():
-                rows = rows[valid[start + rows[:, FRAME].astype(np.int64)]]
-            self._doubts.found(frames, rows[:, FRAME].astype(np.int64), rows[:, [Y, X]])
+                known = valid[start + rows[:, FRAME].astype(np.int64)]
+                rows, seen = rows[known], seen[known]
+            compared += self._compared(frames, start, valid)
+            places.append((rows[:, [Y, X]], seen))
             rows[:, FRAME] += start
             parts.append(rows)
+        self._doubts.add(np.count_nonzero(valid), compared)
+        for found, seen in places:
+            self._doubts.found(found, seen)
         rows = parts[0] if len(parts) == 1 else np.concatenate(parts)
         frame = rows[:, FRAME].astype(np.int64)
         qe = self._qe_at(rows[:, Y], rows[:, X])
@@ -234,22 +241,19 @@ class Spots(Operator):
         places = np.empty((0, 3)) if places is None else places
         return KnownSpots(places, *neighbours_of(places, self.params.crop_px, max(self._widths)))
 
-    def _measured(self, frames: np.ndarray, shifts: np.ndarray) -> Run:
+    def _measured(self, frames: Any, shifts: np.ndarray) -> Run:
         """Return photons, error, background, χ² (4, t, n), flags (t, n) and positions (t, n, 2) of the known spots."""
-        places = self._known.places
-        values = np.empty((4, len(frames), len(places)))
-        flags = np.zeros(values.shape[1:], np.int64)
-        measure_known(frames, self._known, shifts, self._measurement, values, flags)
-        return values, flags, places[:, :2] + shifts[:, None]
+        values, flags = self._localiser.measure(frames, self._known, shifts)
+        return values, flags, self._known.places[:, :2] + shifts[:, None]
 
-    def _detected(self, frames: np.ndarray, shifts: np.ndarray, valid: np.ndarray) -> list[Run]:
+    def _detected(self, frames: Any, shifts: np.ndarray, valid: np.ndarray) -> list[Run]:
         """Return the same in runs between detection passes over valid frames, after each of which spots join."""
         assert self._passes is not None
         runs, start = [], 0
         for t, frame in enumerate(frames):
             if valid[t] and self._passes.add(frame):
                 runs.append(self._measured(frames[start:t], shifts[start:t]))
-                self._passes.detect(self._search)
+                self._passes.detect(self._localiser.search)
                 self._known = self._known_spots()
                 start = t
         return [*runs, self._measured(frames[start:], shifts[start:])]
@@ -317,7 +321,10 @@ class Spots(Operator):
         rates = pass_rates(min(self.params.false_alarms / pixels, MAX_RATE))
         excess = max(1.0, self._measurement.sensor.poisson)
         tables = [thresholds(self._sigma, rate, excess) for rate in rates]
-        return DetectionPasses(self.spec, self._measurement, self.params.mean_frames, max(self._widths), tables)
+        told = self._measurement, self.params.mean_frames, max(self._widths), tables
+        if self.card is None:
+            return DetectionPasses(self.spec, *told)
+        return CardDetectionPasses(self.card, self.spec, self._localiser.search, told)
 
     @property
     def _sigma(self) -> float:
@@ -336,12 +343,13 @@ class Spots(Operator):
 
     def _compile(self) -> None:
         """Compile every kernel for the types of the frames."""
-        frames = np.zeros((1, *self.spec.shape), np.float32)
+        frame = np.zeros((1, *self.spec.shape), self.spec.dtype)
+        _, frames = next(self._localiser.parts(on_device(Block(0, np.zeros(1, np.int64), frame), self.card)))
         if self._places is None and self._passes is None:
-            localise(frames, self._search, self._measurement)
+            self._localiser.localise(frames)
             return
         if self._passes is not None:
             passes = self._new_passes()
             passes.add(frames[0])
-            passes.detect(self._search)
+            passes.detect(self._localiser.search)
         self._measured(frames, np.zeros((1, 2)))

@@ -86,12 +86,15 @@ def name_of(recording: str, changes: Sequence[str]) -> str:
 
 
 def check(axes: Sequence[Axis], stated: Stated, uri: str) -> None:
-    """Check each value of each parameter by itself, with the frames of a recording where it can be opened.
+    """Check the parameters of a config, then each value of each one that is swept by itself, these with the frames of a
+    recording where it can be opened.
 
     Raises ConfigError for a step or parameter that is not there, and for a value that is not taken.
     """
     where, text, changes = stated
-    ids = [step.id for step in parse_config(text, where, changes).steps]
+    config = parse_config(text, where, changes)
+    _check_parameters(config)
+    ids = [step.id for step in config.steps]
     for axis in axes:
         name = axis.target.partition(".")[0]
         if name not in (*ids, "source"):
@@ -119,14 +122,19 @@ def _build(config: Config, uri: str) -> None:
     try:
         source = open_source(uri, planes=bool(named_planes(config.steps)))
     except StreamfluoError:  # it is its outcome
-        for step in config.steps:
-            place = f"{config.where}: step {step.id!r}"
-            kind = find_operator(step.kind, place)
-            params = with_present_names(kind.Params, step.params)
-            build_params(kind.Params, {n: v for n, v in params.items() if n not in kind.from_file}, place)
+        _check_parameters(config)
         return
     with source:
         Chain(config, with_overrides(config, source.spec))
+
+
+def _check_parameters(config: Config) -> None:
+    """Check the steps' parameters as far as they can be without frames."""
+    for step in config.steps:
+        place = f"{config.where}: step {step.id!r}"
+        kind = find_operator(step.kind, place)
+        params = with_present_names(kind.Params, step.params)
+        build_params(kind.Params, {n: v for n, v in params.items() if n not in kind.from_file}, place)
 
 
 def _changes(axes: Sequence[Axis]) -> Iterator[tuple[str, ...]]:

@@ -17,6 +17,7 @@ from ..report.recorded import parts_of
 from ..reprocess.one_recording import Outcome
 from ..session.files import put_in_place
 from ..session.reader import Session, open_session
+from ..sources.selection import path_and_query
 from .grid import Axis, Point
 from .truth import against_truth
 
@@ -97,9 +98,10 @@ def _figures(session: Session, point: Point) -> dict[str, float]:
 
 def _truth_of(uri: str) -> Mapping[str, np.ndarray]:
     """The truth of a recording that is itself a session, of a simulation; empty otherwise."""
-    path = Path(uri.partition("?")[0])
+    location, query = path_and_query(uri)
+    path = Path(location)
     try:
-        return open_session(path).truth if (path / "session.json").exists() and "?" not in uri else {}
+        return open_session(path).truth if (path / "session.json").exists() and not query else {}
     except StreamfluoError:
         return {}
 

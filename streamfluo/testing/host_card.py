@@ -20,6 +20,7 @@ from ..core.errors import ConfigError
 WORDS = """
 #include <cmath>
 #include <cstdint>
+#include <cstdlib>
 using namespace std;
 #define KERNEL extern "C" void
 #define SHARED static thread_local
@@ -27,6 +28,10 @@ using namespace std;
 #define ITEMS(i, n) for (long long i = 0; i < (n); ++i)
 #define BLOCKS(b, n) for (int b = 0; b < (n); ++b)
 #define EACH(t) for (int t = 0; t < THREADS; ++t)
+#define GROUP 0
+#define TICKETS(b, n, next) for (int b = 0; b < (n); ++b)
+#define AWAIT(done) do { if (!(done)) abort(); } while (0)
+#define TELL(place, value) (*(place) = (value))
 """
 # As a card's: no products fused into additions, no reordering.
 OPTIONS = ("-std=c++17", "-O2", "-ffp-contract=off", "-fno-strict-aliasing", "-shared", "-fPIC", "-w")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import numpy as np
 
@@ -23,10 +23,13 @@ class Values:
     damaged: list[Any] = field(default_factory=list)
 
 
-def differing_values(session: Session, values: Mapping[str, Values], tail: bool) -> Iterator[Finding]:
+Part = Literal["head", "tail", "whole"]
+
+
+def differing_values(session: Session, values: Mapping[str, Values], part: Part) -> Iterator[Finding]:
     """Yield which values are not those that the session has of these frames.
 
-    Rows of a table are its first ones, of a `tail` its last.
+    Rows of a table are its first ones of a `head`, its last of a `tail`, and all of the `whole`.
     """
     for step, kept in values.items():
         gives = session.steps[step].gives
@@ -47,7 +50,7 @@ def differing_values(session: Session, values: Mapping[str, Values], tail: bool)
                 rows = had.get(name, {})
                 if session.state != "finished":  # its last rows were never written
                     array = {column: of[: len(rows.get(column, of))] for column, of in array.items()}
-                yield from _differing_table(f"{step}.{name}", array, rows, tail)
+                yield from _differing_table(f"{step}.{name}", array, rows, part)
                 continue
             expected = had.get(name)
             if expected is None or len(expected) != len(mask):
@@ -68,14 +71,16 @@ def _is_by_id(gives: Any, name: str) -> bool:
     return any(given.name == name and given.kind == "by_id" for given in gives)
 
 
-def _differing_table(where: str, again: Mapping[str, Any], had: Mapping[str, Any], tail: bool) -> Iterator[Finding]:
+def _differing_table(where: str, again: Mapping[str, Any], had: Mapping[str, Any], part: Part) -> Iterator[Finding]:
     for column, array in again.items():
         expected = had.get(column)
         if expected is None:
             yield Finding("not reproducible", f"{where}.{column}", "not in the session")
             continue
-        part = expected[len(expected) - len(array) :] if tail else expected[: len(array)]
-        yield from _unequal(f"{where}.{column}", np.asarray(array), np.asarray(part), None)
+        rows = {"head": slice(len(array)), "tail": slice(max(0, len(expected) - len(array)), None)}.get(
+            part, slice(None)
+        )
+        yield from _unequal(f"{where}.{column}", np.asarray(array), np.asarray(expected[rows]), None)
 
 
 def differing_snapshots(session: Session, snapshots: Mapping[str, Mapping[str, np.ndarray]]) -> Iterator[Finding]:

@@ -20,18 +20,22 @@ from ..session.writer import CHECKPOINT, CHECKPOINT_BEFORE
 from .completeness import missing
 from .copies import compared
 from .findings import Finding, Verdict
-from .recomputed import recomputed
+from .recomputed import Extent, recomputed
 
 MOST = 200  # findings of one kind in one session
 Progress = Callable[[str, int], None]  # told what is done, and how far
 
 
 class Wanted(NamedTuple):
-    """What is checked beside files and completeness: results from frames, a sample or all; copies."""
+    """What is checked beside files and completeness: results from frames, a sample or all; copies.
+
+    elsewhere: whether frames are read from an address, as s3://…, that a session names.
+    """
 
     recompute: bool = True
     full: bool = False
     against: Sequence[Path] = ()
+    elsewhere: bool = False
 
 
 def sessions_in(path: Path) -> list[Path]:
@@ -84,7 +88,8 @@ def verify_session(path: Path, wanted: Wanted = Wanted(), progress: Progress = l
             if wanted.recompute:
                 checked.append("not recomputed, as it is damaged")
         elif wanted.recompute:
-            again = recomputed(session, wanted.full, lambda n: progress("frames again", n))
+            extent = Extent(wanted.full, wanted.elsewhere)
+            again = recomputed(session, extent, lambda n: progress("frames again", n))
             findings += again.findings
             checked += again.checked
         for copy in wanted.against:

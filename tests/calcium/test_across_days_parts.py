@@ -4,12 +4,14 @@ from itertools import product
 
 import numpy as np
 import pytest
+from scipy.sparse import csc_matrix
 
 from streamfluo.calcium.across_days.association import marginals
 from streamfluo.calcium.across_days.clusters import cells_of
 from streamfluo.calcium.across_days.field_map import FieldMap, composed, grid_places, interpolation_weights
 from streamfluo.calcium.across_days.field_match import fitted
-from streamfluo.calcium.across_days.pair_model import calibrated
+from streamfluo.calcium.across_days.pair_model import fit_pairs
+from streamfluo.calcium.across_days.pairs import Pairs, Placed
 
 
 def enumerated(odds):
@@ -129,11 +131,40 @@ def test_a_fit_is_not_moved_by_wrong_patches(model):
     assert np.abs(found(at) - there)[good].max() < 0.4
 
 
-def test_calibrated_probabilities_keep_their_order_and_are_lower_where_they_are_in_doubt():
-    said = np.array([0.0, 1e-9, 0.01, 0.3, 0.5, 0.9, 0.97, 0.9999, 1.0])
-    found = calibrated(said)
-    assert (np.diff(found) > 0).all()
-    assert np.isfinite(found).all()
-    assert (found[3:7] < said[3:7]).all()
-    assert found[-2] > 0.999
-    assert found[2] < 0.01
+def two_days(seed, cells=70, side=180, radius=4.5, sd=0.4):
+    """Components of two days, at least a radius apart, half of them on both and there `sd` px apart along each axis.
+
+    Footprints correlate as Gaussians of their distance would, and a little less, as noise has it.
+    """
+    rng = np.random.default_rng(seed)
+    place = [rng.uniform(0, side, 2)]
+    while len(place) < 3 * cells // 2:
+        new = rng.uniform(0, side, 2)
+        if np.hypot(*(np.array(place) - new).T).min() > radius:
+            place.append(new)
+    half = cells // 2
+    true = np.concatenate([np.arange(2 * half), np.arange(half), np.arange(2 * half, 3 * half)])
+    where = np.array(place)[true] + rng.normal(0, sd, (4 * half, 2))
+    day = np.repeat([0, 1], 2 * half)
+    distance = np.hypot(*(where[:, None] - where[None]).transpose(2, 0, 1))
+    a, b = np.nonzero(np.triu(distance < 4 * radius, 1))
+    apart = distance[a, b]
+    correlation = 1 - (1 - np.exp(-(apart**2) / radius**2) + 0.02) * np.exp(rng.normal(0, 0.3, len(a)))
+    seen = np.ones((2, len(day)), bool)
+    nothing = csc_matrix((1, len(day)))
+    components = Placed(day, np.arange(len(day)), where, nothing, seen, seen, (0, 0), (side, side), side**2.0, radius)
+    return components, Pairs(a, b, apart, np.clip(correlation, 0, 1)), true
+
+
+def test_as_many_pairs_are_one_cell_as_the_probabilities_say_near_and_far():
+    near, far = [], []
+    for seed in range(12):
+        components, pairs, true = two_days(seed)
+        fit = fit_pairs(components, pairs, components.radius_px)
+        same, apart = true[fit.pairs.a] == true[fit.pairs.b], fit.pairs.distance / components.radius_px
+        near.append((fit.probability[apart < 0.5].sum(), same[apart < 0.5].sum()))
+        far.append(fit.probability[apart > 0.8].sum())
+        assert not same[apart > 0.8].any()
+    said, true = np.sum(near, 0)
+    assert said == pytest.approx(true, rel=0.02)
+    assert np.sum(far) < 2.5  # with heavier tails or a fiftieth of strays 4, with both 6

@@ -157,7 +157,7 @@ def test_blocks_of_any_length_give_the_same_bits(done):
     np.testing.assert_array_equal(others.traces, cells.traces)
 
 
-@pytest.mark.parametrize("at", [150, 333, 512])
+@pytest.mark.parametrize("at", [150, pytest.param(333, marks=pytest.mark.slow), 512])
 def test_a_checkpoint_in_the_middle_changes_no_bit(done, at):
     _, _, unbroken = done
     first = streamfluo.create("extract", SPEC, **PARAMS)

@@ -27,6 +27,7 @@ def slice_of_volume(name):
     return np.concatenate(frames), dict(zip(truth["cell"].tolist(), images.reshape(-1, 96, 96), strict=True))
 
 
+@pytest.mark.slow
 def test_a_footprint_does_not_move_over_to_the_cell_beside_it():
     """Cell 10 is active at frame 16, 28 at 408, both at 474.
 

@@ -127,7 +127,9 @@ def test_the_values_of_a_frame_are_least_squares_then_the_spikes_of_all_samples_
     g = np.array([0.9, 0.8, 0.7, 0.95])
     pools = Pools(g, *np.zeros((2, count, 20)), np.zeros((count, 20), np.int64), np.zeros(count, np.int64))
     resting = np.array([40.0, 30.0, -60.0, 25.0])  # the third is dark
-    following = Following(np.zeros(count), np.zeros(count), np.zeros((count, frames)), 0, resting)
+    following = Following(
+        np.zeros(count), np.zeros(count), np.zeros((count, frames)), np.zeros((count, frames)), 0, resting
+    )
     share, wholes = np.array([0.7, 0.0, 0.0, 0.4]), np.array([-1, -1, -1, 0])  # the last is a piece of the first
     activity, modes, traces, rests = np.zeros(count), np.zeros(1), np.zeros((frames, count)), np.zeros((frames, count))
     for t in range(frames):

@@ -11,9 +11,17 @@ import streamfluo
 from streamfluo import Block, ConfigError, Spec
 from streamfluo.calcium.extract import cell_probability as cp
 from streamfluo.calcium.extract.background import Background
-from streamfluo.calcium.extract.cell_features import FIGURES, SIDE, Context, Features, features, overlap_and_activity
+from streamfluo.calcium.extract.cell_features import (
+    FIGURES,
+    SIDE,
+    Context,
+    Features,
+    features,
+    overlap_and_activity,
+    typical_area,
+)
 from streamfluo.calcium.extract.components import NOT_JUDGED, Components
-from streamfluo.calcium.extract.learned_acceptance import Seen, are_cells
+from streamfluo.calcium.extract.learned_acceptance import Seen, are_cells, size_doubts
 from streamfluo.calcium.extract.params import ExtractParams
 from streamfluo.calcium.extracted_components import MEASURES
 from streamfluo.simulate import calcium
@@ -127,6 +135,27 @@ def test_what_is_unlike_all_of_the_training_set_has_no_probability():
     np.testing.assert_allclose(found[0], expit(weights.scale.slope * logit + weights.scale.offset)[0])
 
 
+def test_where_cells_are_larger_than_stated_nothing_is_known_of_any_and_it_is_said(monkeypatch):
+    monkeypatch.setattr(cp, "probability_of", lambda known, weights: np.full(len(known.figures), 0.5))
+    cells = with_cells((9, 9), (9, 24), (9, 40), (28, 9), (28, 24), heights=(1, 1, 1, 1, 1))
+    cells["accepted"][:] = True
+    area = np.median(cells["pixels"])
+    slots, rows = np.arange(20), np.arange(3)
+    largest = cp.load_weights(cp.WEIGHTS).scale.areas[1]
+    for stated, known in ((np.sqrt(area / largest) * 1.05, True), (np.sqrt(area / largest) * 0.95, False)):
+        assert typical_area(cells, stated) == pytest.approx(area / stated**2)
+        found = cp.cell_probability(cells, rows, slots, Context(5, 0.05, 200.0, stated))
+        assert np.isfinite(found).all() == known
+        assert np.isnan(found).all() == (not known)
+        said = size_doubts(cells, ExtractParams(neuron_sigma_px=stated))
+        assert bool(said) == (not known)
+        assert known or f"components of {area:.0f} px are too large for cells of neuron_sigma_px" in said[0]
+        assert size_doubts(cells, ExtractParams(neuron_sigma_px=stated, shape="any")) == []
+    assert "too small" in size_doubts(cells, ExtractParams(neuron_sigma_px=9.9))[0]
+    cells["accepted"][0] = False
+    assert np.isnan(typical_area(cells, 1.0))  # of four nothing is taken for typical
+
+
 def changed(tmp_path, **arrays):
     """A copy of the weights with other arrays; None: left out."""
     with np.load(cp.WEIGHTS) as file:
@@ -144,6 +173,7 @@ def changed(tmp_path, **arrays):
         ({"version": np.array([1, 1])}, r"of version \[1 1\]"),
         ({"version": np.array("a")}, "of version a"),
         ({"mean": np.zeros(3)}, r"'mean' must be finite numbers of shape \(\d+,\), found \(3,\)"),
+        ({"areas": np.zeros(3)}, r"'areas' must be finite numbers of shape \(2,\)"),
         ({"slope": np.array(np.nan)}, "'slope' must be finite"),
         ({"farthest": None}, "'farthest' must be .* found none"),
         ({"0_image_weights": np.zeros((4, 4))}, r"layer 'image' of network 0 takes 512 numbers, found \(4, 4\)"),
@@ -241,16 +271,28 @@ class Judged(Seen):
 
 
 @pytest.mark.parametrize("count", [1, 7, 25])
-def test_each_component_is_judged_once_in_two_hundred_frames_a_tenth_at_a_time(count):
+def test_each_component_is_judged_once_in_four_hundred_frames_an_eighth_at_a_time(count):
     cells = with_cells(*[(20, 25)] * count, heights=[1] * count)
+    cells["probability"][:] = 0.5
     buffer = SimpleNamespace(count=0)
     seen, most = Judged(2.5, None, buffer, None), 0
-    for frame in range(400):
+    for frame in range(800):
         buffer.count, before = frame, cells["probability"].copy()
         seen.judge_some(cells)
         most = max(most, int((cells["probability"] != before).sum()))
-    assert (cells["probability"] >= 200).all()
-    assert most <= -(-count // 10)
+    assert (cells["probability"] >= 400).all()
+    assert most <= -(-count // 8)
+
+
+def test_those_that_are_new_are_judged_within_fifty_frames():
+    cells = with_cells(*[(20, 25)] * 20, heights=[1] * 20)
+    cells["probability"][:] = 0.5
+    cells["probability"][[3, 4, 17]] = NOT_JUDGED
+    buffer = SimpleNamespace(count=0)
+    for frame in range(50):
+        buffer.count = frame
+        Judged(2.5, None, buffer, None).judge_some(cells)
+    assert (cells["probability"][[3, 4, 17]] > 0).all()
 
 
 def test_a_component_that_never_was_judged_is_where_it_is_asked_for():

@@ -156,6 +156,7 @@ def test_outlines_run_round_all_pieces(run):
         assert np.hypot(*(line - middle).T).min() < 12
 
 
+@pytest.mark.slow
 def test_independent_spines_beside_a_dendrite_are_merged_with_nothing():
     movie, truth, _ = scene(spines=8)
     operator = extract()

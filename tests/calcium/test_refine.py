@@ -260,7 +260,7 @@ def test_an_older_session_is_refined_with_what_it_knows_and_one_too_old_says_so(
         refine_session(older, tmp_path / "s", 1, lambda *_: None)
 
 
-@pytest.mark.parametrize("accept", ["rule", "learned"])
+@pytest.mark.parametrize("accept", [pytest.param("rule", marks=pytest.mark.slow), "learned"])
 def test_new_components_are_judged_as_the_config_says(recorded, tmp_path, monkeypatch, accept):
     folder = recorded[0]
     chain = CHAIN + f'accept = "{accept}"\n'

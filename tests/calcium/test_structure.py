@@ -8,7 +8,9 @@ import scipy.ndimage as ndi
 import scipy.sparse
 
 from streamfluo import Block, Chain, ConfigError, Spec, create, open_session, open_source
-from streamfluo.calcium.extract.structure import Structure, bleed_through, chance
+from streamfluo.calcium.extract.background import Background
+from streamfluo.calcium.extract.components import Components
+from streamfluo.calcium.extract.structure import Structure, bleed_through, chance, light_of
 from streamfluo.calcium.extracted_components import MEASURES
 from streamfluo.engine.config import parse_config
 from streamfluo.engine.engine import Engine
@@ -161,6 +163,29 @@ def test_of_masks_and_labels_the_mark_is_the_part_of_a_footprint_within():
 
 def test_without_a_structural_channel_nothing_is_known():
     assert np.isnan(found(fed(scene()[1]))[1]).all()
+
+
+def two_beside(labelled):
+    """Chances of labels of two cells 6 px apart, the first of which was found with a part of the second one."""
+    shape, box_shape, rng = (40, 50), (19, 19), np.random.default_rng(8)
+    background = Background(shape, 1)
+    background.initialise(np.zeros(shape, np.float32), rng.normal(0, 1, (20, *shape)).astype(np.float16))
+    y, x = np.indices(shape)
+    true = [np.exp(-((y - 20) ** 2 + (x - at) ** 2) / (2 * 2.5**2)) for at in (22, 28)]
+    taken = 0.35 * true[1] * (x < 27)
+    cells = Components(shape, box_shape, 1, 20, 0.0)
+    for image in (true[0] + taken, true[1] - taken):
+        top, left = corner = cells.corner(*(float((i * image).sum() / image.sum()) for i in (y, x)))
+        part = image[top : top + 19, left : left + 19]
+        cells.add(corner, np.where(part > 0.05, part, 0).astype(np.float32), background, 0)
+    picture = rng.normal(100, 1, shape) + 300 * true[labelled]
+    seen = np.array([light_of(cells, k, picture, background, 0.0, 1.0) for k in (0, 1)])
+    return chance(*seen.T, 0.0, 1.0)
+
+
+@pytest.mark.parametrize("labelled", [0, 1])
+def test_a_cell_that_was_found_with_a_part_of_a_labelled_one_is_not_marked(labelled):
+    assert (two_beside(labelled) > 0.5).tolist() == [labelled == 0, labelled == 1]
 
 
 def test_bleed_through_is_the_part_that_cells_have_in_common():

@@ -66,7 +66,7 @@ def same(found, expected, rtol=1e-9):
         np.testing.assert_allclose(found[name], expected[name], rtol=rtol, atol=1e-9, err_msg=name)
 
 
-@pytest.mark.parametrize("dtype", ["uint16", "int16", "float32", "float64"])
+@pytest.mark.parametrize("dtype", ["uint16", "int16", "float32", pytest.param("float64", marks=pytest.mark.slow)])
 def test_images_are_those_of_the_textbook_with_a_hole_in_the_frames(dtype):
     movie = movie_of(dtype) - (150 if dtype == "int16" else 0)
     frames = [n for n in range(len(movie)) if n not in HOLE]

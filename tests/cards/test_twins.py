@@ -1,10 +1,11 @@
-"""Twins of operators on a card, here the stand-in on the processor: the values of the processor's kernels, all laws."""
+"""Twins of operators on a card, where there is none the stand-in on the processor: the values of the processor's
+kernels, and all laws."""
 
 import pytest
 from test_laws import CASES, broken, subject_of
 
 from streamfluo import ConfigError, Spec
-from streamfluo.core.card import using_card
+from streamfluo.core.card import CHOICE, open_card, using_card
 from streamfluo.core.registry import operators
 from streamfluo.testing import LAWS
 from streamfluo.testing.strict_card import StrictCard
@@ -14,9 +15,10 @@ TWINS = [case for case in CASES if "gpu" in operators()[case.values[0]].devices]
 SHAPES = [(13, 17), (1, 70), (33, 5)]  # tails of blocks of threads
 
 
-@pytest.fixture(autouse=True)
-def card():
-    with using_card(StrictCard()) as card:
+@pytest.fixture(autouse=True, params=["strict", pytest.param("cuda", marks=pytest.mark.gpu)])
+def card(request, monkeypatch):
+    monkeypatch.setenv(CHOICE, "cuda")
+    with using_card(StrictCard() if request.param == "strict" else open_card()) as card:
         yield card
 
 

@@ -11,6 +11,8 @@ pytest.importorskip("websockets")
 sys.path.append(str(Path(__file__).parents[1] / "web"))  # how Chromium is steered
 from test_in_browser import CHROMIUM, at_last, browser
 
+from streamfluo.catalogue.database import opened, put, transaction
+from streamfluo.catalogue.entry import Entry, Measured
 from streamfluo.catalogue.page import write_page
 from streamfluo.catalogue.scan import scan
 
@@ -105,3 +107,32 @@ def test_a_session_s_page_runs_nothing(page, tmp_path):
         assert await evaluate("document.querySelector('img.large').naturalWidth > 0")
 
     look(evil, tmp_path, scenario)
+
+
+def test_of_many_sessions_the_rows_are_made_as_one_looks_and_all_are_searched(tmp_path):
+    with opened(tmp_path / "many.sqlite", write=True) as connection, transaction(connection):
+        for n in range(1000):
+            began = f"2026-{1 + n % 12:02d}-{1 + n % 28:02d}T10:00:00Z"
+            fields = {"path": f"/data/{n}", "name": f"s{n:04d}", "state": "finished", "frames": n, "began": began}
+            put(connection, Entry(fields, [Measured("a", "extract", "cells", n / 2)]), {})
+    assert write_page(tmp_path / "many.sqlite", tmp_path / "page") == 1000
+
+    async def scenario(evaluate):
+        assert await at_last(evaluate, COUNT, "1000 sessions") == "1000 sessions"
+        assert await evaluate(f"{SHOWN}.length") == 200
+        await evaluate("scrollTo(0, document.body.scrollHeight)")
+        assert await at_last(evaluate, f"{SHOWN}.length >= 400", True)
+        await evaluate("document.querySelector('#more').click()")
+        assert await evaluate(f"{SHOWN}.length") >= 600
+        await evaluate(SET.format("words", "s0999", "oninput"))
+        assert await evaluate(f"{SHOWN}.map((row) => row.cells[2].firstChild.textContent).join()") == "s0999"
+        assert await evaluate("document.querySelector('#more').hidden")
+        await evaluate(SET.format("words", "cells>=450", "oninput"))
+        assert await evaluate(COUNT) == "100 of 1000 sessions"
+        await evaluate(SET.format("words", "", "oninput"))
+        await evaluate("document.querySelector('th[data-name=frames] button').click()")
+        frames = await evaluate(f"{SHOWN}.map((row) => Number(row.cells[5].dataset.value))")
+        assert frames == list(range(999, 799, -1))
+
+    (tmp_path / "browser").mkdir()
+    look(tmp_path / "page/index.html", tmp_path / "browser", scenario)

@@ -280,6 +280,7 @@ def test_it_is_installed_where_the_user_s_service_manager_looks(rig, monkeypatch
     assert (folder / "sessions").is_dir()
 
 
+@pytest.mark.slow
 @needs_signals
 def test_a_station_that_says_nothing_is_killed_and_started_again(rig):
     folder, status, *_ = rig

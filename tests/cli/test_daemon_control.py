@@ -80,6 +80,7 @@ def test_a_source_is_marked_paused_stopped_and_started_while_the_other_waits(rig
     assert "Traceback" not in process.said
 
 
+@pytest.mark.slow
 def test_a_source_that_is_stopped_takes_no_series_also_when_its_process_is_started_anew(rig):  # noqa: F811
     folder, status, ingest, _ = rig
     with daemon(folder, status) as process, sender(ingest) as send:

@@ -65,7 +65,7 @@ def test_a_log_that_nobody_reads_holds_nobody_up(pipe):
 
 @needs_signals
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
-@pytest.mark.parametrize("kind", ["text", "json"])
+@pytest.mark.parametrize("kind", ["text", pytest.param("json", marks=pytest.mark.slow)])
 def test_a_full_log_disk_ends_nothing(tmp_path, kind):
     (tmp_path / "rig.toml").write_text(
         '[daemon]\nfolder = "s"\nstatus = "tcp://127.0.0.1:0"\n[[source]]\nname = "scope"\nuri = "nothing.tif"\n'

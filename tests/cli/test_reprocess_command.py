@@ -11,7 +11,7 @@ import pytest
 from commands import command
 
 from streamfluo import SessionError, open_session
-from streamfluo.reprocess import reprocessing
+from streamfluo.reprocess import cluster, reprocessing
 from streamfluo.reprocess.one_recording import Outcome
 
 SHELF = ["sim:spots?frames=3&shape=16x16&seed=1", "sim:spots?frames=3&shape=16x16&seed=2"]
@@ -38,6 +38,28 @@ def test_a_sample_without_parts_is_refused_and_nothing_else_is_said_to_be_done(t
     pytest.importorskip("distributed")
     done = command("reprocess", "moments", "sim:spotz?frames=3", "--out", "shelf", cwd=tmp_path)
     assert done.stderr.strip().endswith("1 recording failed, named above")
+
+
+def test_without_dask_nothing_is_compiled_first(tmp_path, monkeypatch):
+    monkeypatch.setattr(cluster, "find_spec", lambda name: None)
+    monkeypatch.setattr("streamfluo.cli.reprocess.compile_first", lambda *_: pytest.fail("compiled"))
+    done = command("reprocess", "moments", SHELF[0], "--out", "shelf", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "reprocess: Dask is not installed: pip install 'streamfluo[cluster]'" in done.stderr
+    assert not (tmp_path / "shelf").exists()
+
+
+@pytest.mark.parametrize("change", ["spots.nowhere=1", "spots.false_alarms=often", "spot.false_alarms=1"])
+@pytest.mark.parametrize("sweep", [(), ("--sweep", "spots.detect=mean,log")])
+def test_a_parameter_that_no_step_has_is_refused_once_before_any_recording_begins(tmp_path, change, sweep):
+    pytest.importorskip("distributed")
+    done = command("reprocess", "spots", *SHELF, "--out", "shelf", "--set", change, *sweep, cwd=tmp_path)
+    assert done.returncode == 1
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert "failed" not in done.stdout + done.stderr
+    assert "--sweep" not in done.stderr
+    assert change.partition(".")[0] in done.stderr
+    assert not (tmp_path / "shelf").exists()
 
 
 @pytest.mark.parametrize("option", ["--set", "--sweep"])

@@ -113,6 +113,7 @@ def test_it_is_the_textbooks_filter_with_the_textbooks_model(cut):
         np.testing.assert_allclose(found["noise"][at], q, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_its_standard_deviation_is_that_of_its_errors():
     ratios = []
     for seed in range(41, 49):

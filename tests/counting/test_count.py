@@ -225,7 +225,7 @@ def test_where_no_spot_can_be_counted_all_are_undetermined_and_it_says_so(traces
     ],
     ids=["known", "estimated", "alone"],
 )
-@pytest.mark.parametrize("sizes", [(1,), (32,), (7, 30)], ids=str)
+@pytest.mark.parametrize("sizes", [pytest.param((1,), marks=pytest.mark.slow), (7, 30)], ids=str)
 def test_spots_found_later_are_traces_that_were_not_measured_before(params, sizes):
     """To the bit, however many frames a block has; values by id are 0 until a spot is born."""
     theta = THETA["camera"] if params["update_every"] == 0 else None

@@ -70,7 +70,7 @@ def test_spots_without_emitters_are_none_while_frames_arrive():
     assert found["doubtful_spots"] == found["doubtful"].sum() == 0
 
 
-@pytest.mark.parametrize("dyes", [Dyes(0.1, 0.03), Dyes(0.4, 0.1)], ids=str)
+@pytest.mark.parametrize("dyes", [Dyes(0.1, 0.03), pytest.param(Dyes(0.4, 0.1), marks=pytest.mark.slow)], ids=str)
 def test_dyes_that_are_mostly_on_are_not_counted_twice_nor_their_background_as_one(dyes):
     found = counted(dyes, seed=4)
     assert np.mean(found.y == EMITTERS) >= 11 / 12

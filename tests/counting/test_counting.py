@@ -69,7 +69,7 @@ def test_what_is_returned_is_the_forward_pass_at_the_parameters_returned(emissio
     )
 
 
-@pytest.mark.parametrize("emission", BRIGHTNESS)
+@pytest.mark.parametrize("emission", ["lognormal", pytest.param("camera", marks=pytest.mark.slow)])
 def test_counts_are_right_where_traces_share_their_dye(emission):
     ys = np.repeat(np.arange(1, 5), 3)
     traces, z = simulated(emission, ys, 600, seed=1)
@@ -81,6 +81,7 @@ def test_counts_are_right_where_traces_share_their_dye(emission):
     assert not found.flat.any()
 
 
+@pytest.mark.slow
 def test_traces_whose_brightness_scatters_are_counted_as_well():
     ys = np.repeat(np.arange(1, 5), 4)
     traces, _ = simulated("lognormal", ys, 600, seed=2)

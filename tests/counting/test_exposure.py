@@ -50,6 +50,7 @@ def test_from_edge_to_edge_emitters_switch_as_the_textbook_s():
         assert (exposure.mixed[n, : n + 1, : n + 1] > 0).all()
 
 
+@pytest.mark.slow
 def test_residuals_are_white_and_normal():
     emitters = np.array([1, 2, 3, 4])
     traces, _ = emitter_traces(emitters, 1500, Dyes(*RATES, substeps=30), LIGHT, seed=2)

@@ -79,7 +79,9 @@ def test_intervals_hold_where_rates_of_seldom_on_fluorophores_differ(seed):
     assert np.mean((low <= emitters) & (high >= emitters)) >= 0.85
 
 
-@pytest.mark.parametrize(("p_on", "p_off", "wider"), [(0.02, 0.2, True), (0.1, 0.1, False)])
+@pytest.mark.parametrize(
+    ("p_on", "p_off", "wider"), [pytest.param(0.02, 0.2, True, marks=pytest.mark.slow), (0.1, 0.1, False)]
+)
 def test_live_intervals_are_wider_too(p_on, p_off, wider):
     x = traces(3, 0.0, p_off, p_on, frames=600)
     params = {"max_emitters": 8, "update_every": 400, "brightness_scatter": 0.0}

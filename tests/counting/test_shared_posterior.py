@@ -12,7 +12,7 @@ from streamfluo.counting.bounds import parameter_bounds
 from streamfluo.counting.fit import P_ON, Search, fit_pooled
 from streamfluo.counting.kernels.likelihood import EmitterModel, evaluate
 from streamfluo.counting.number_prior import PRIOR_TRACES, number_prior
-from streamfluo.counting.shared_posterior import draw, log_posterior
+from streamfluo.counting.shared_posterior import Factors, draw, log_posterior
 
 MODEL = EmitterModel(True, False, 0, 5, 6.0)
 
@@ -55,7 +55,7 @@ def logs_of(x):
 def test_it_is_the_integral_over_what_is_not_known(seed, monkeypatch):
     monkeypatch.setattr(shared_posterior, "SCALE_DRAWS", 150)  # chance is not what is tested
     x, pooled, search = fitted(known=False, seed=seed)
-    found = np.exp(log_posterior(x, pooled, MODEL, search, 500, logs_of(x)))
+    found = np.exp(log_posterior(Factors(x, pooled.scatter, MODEL, 1), pooled, MODEL, search, 500, logs_of(x)))
     prior = -np.log1p(MODEL.candidates)
     grid = expit(np.linspace(logit(1e-3), logit(0.3), 60))
     logs = np.array([under(x, p) + prior for p in grid])
@@ -97,7 +97,7 @@ def test_what_the_numbers_are_does_not_shift_the_rate():
 def test_where_all_is_known_it_is_the_posterior_under_that():
     x, pooled, search = fitted(known=True)
     logs = under(x, 0.02) - np.log1p(MODEL.candidates)
-    found = log_posterior(x, pooled, MODEL, search, 8, logs_of(x))
+    found = log_posterior(Factors(x, pooled.scatter, MODEL, 1), pooled, MODEL, search, 8, logs_of(x))
     np.testing.assert_allclose(found, logs - logsumexp(logs, axis=1, keepdims=True), atol=1e-12)
 
 

@@ -27,7 +27,7 @@ from streamfluo.engine.config import parse_config
 from streamfluo.engine.engine import Engine
 
 ENDPOINT = re.compile(r"127\.0\.0\.1:\d{4}")
-LONG = "advise", "planes", "refine", "register", "report", "reprocess", "verify", "volumes"  # 3 to 60 s of a core
+LONG = "advise", "catalogue", "planes", "refine", "register", "report", "reprocess", "verify", "volumes"  # 3 to 60 s
 SECONDS = re.compile(f"tutorials/|how-to/({'|'.join(LONG)}).md")
 
 

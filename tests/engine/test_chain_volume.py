@@ -40,7 +40,7 @@ def same(found, expected, start=0):
             np.testing.assert_array_equal(array, expected[step][key][start:], err_msg=f"{step} {key}")
 
 
-@pytest.mark.parametrize("cut", [1, 7, 32])
+@pytest.mark.parametrize("cut", [1, pytest.param(7, marks=pytest.mark.slow), 32])
 def test_every_plane_is_corrected_by_the_shift_pooled_from_all(movies, cut):
     built = chain(VOLUME)
     assert built.follows == {}

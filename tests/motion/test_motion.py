@@ -115,7 +115,7 @@ def test_the_correlation_is_numpys(done):
 # At the bound
 
 
-@pytest.mark.parametrize(("photons", "limit"), [(20, 1.4), (4, 1.5)])
+@pytest.mark.parametrize(("photons", "limit"), [(20, 1.4), pytest.param(4, 1.5, marks=pytest.mark.slow)])
 def test_errors_are_near_the_cramer_rao_bound(photons, limit):
     movie = record(TISSUE, TRUTH[:400], photons, seed=5)
     values, _, _ = run(movie)
@@ -209,7 +209,7 @@ def test_jumps_are_followed():
     assert rmse_px(errors) < 1.5 * bound_px(TISSUE, 20)
 
 
-@pytest.mark.parametrize(("photons", "wrong"), [(20, 0.0), (4, 0.01)])
+@pytest.mark.parametrize(("photons", "wrong"), [(20, 0.0), pytest.param(4, 0.01, marks=pytest.mark.slow)])
 def test_jitter_of_six_pixels_from_frame_to_frame_is_followed_or_flagged(photons, wrong):
     truth = np.random.default_rng(8).uniform(-6, 6, (400, 2))
     truth[:10] *= 0.05

@@ -113,6 +113,7 @@ def test_pixels_are_interpolated_at_the_field_reported(bent):
         assert np.allclose(corrected[t][seen], interpolated(movie[t].astype(float), field)[seen], rtol=1e-3, atol=2)
 
 
+@pytest.mark.slow
 def test_the_mean_is_sharper_than_after_rigid_correction(bent):
     movie, _, _, corrected = bent
     _, rigid = run(movie, max_shift_px=10)

@@ -30,7 +30,7 @@ def registered(image, photons, shifts, **params):
     return operator, operator.update(Block(0, np.arange(len(movie)), movie)).values
 
 
-@pytest.mark.parametrize("period_px", [5.3, 8.0, 11.7])
+@pytest.mark.parametrize("period_px", [8.0, *(pytest.param(period, marks=pytest.mark.slow) for period in (5.3, 11.7))])
 def test_a_regular_lattice_is_not_valid_and_the_period_is_said(period_px):
     shifts = drift(450, seed=2)
     shifts[300:320] += (0.0, 9.5)

@@ -59,7 +59,9 @@ def lit_movie(seed, photons):
     return movie, shifts, ~np.isin(np.repeat(events, SEGMENT), NOT_THERE)
 
 
-@pytest.mark.parametrize(("seed", "photons"), [(1, 30), (2, 300), (3, 10000)])
+@pytest.mark.parametrize(
+    ("seed", "photons"), [(1, 30), *(pytest.param(*each, marks=pytest.mark.slow) for each in ((2, 300), (3, 10000)))]
+)
 def test_no_frame_off_by_a_pixel_is_valid_and_every_good_one_is(seed, photons):
     movie, shifts, good = lit_movie(seed, photons)
     motion = streamfluo.create("motion", Spec(movie.shape[1:], "uint16"), max_shift_px=MAX_PX)
@@ -139,12 +141,12 @@ def test_half_a_field_in_shadow_is_valid_where_its_shift_is_right_alone(seed):
 def missing(frame, template, sigma):
     """`missing_structure` of a frame (64, 64) at its place, its blocks' levels as they are, in every row."""
     levels = (frame - template).reshape(4, 16, 4, 16).mean((1, 3)).astype(np.float32)
-    images = TemplateImages(
-        template, np.zeros((3, 64, 64), np.float32), np.ones((4, 64), np.float32), np.array([0, 64] * 2)
-    )
+    steps, scale = np.zeros((3, 64, 64), np.int8), np.zeros((4, 4, 3), np.float32)
+    images = TemplateImages(template, steps, scale, np.ones((4, 64), np.float32), np.array([0, 64] * 2))
     light = Light(np.float32(1), np.float32(0), np.float32(0), levels)
     expected, seen = (tuple(light), np.zeros((2, 4, 4), np.float32)), (read_only(frame), (0, 64, 0, 64))
-    return misfit(seen, images, np.zeros((4, 4, 2), np.int64), expected, np.full((4, 4), sigma**2), 1)
+    told = 1, np.full((4, 4), sigma**2), np.zeros((4, 4, 5)), np.zeros((4, 4, 3, 3))
+    return misfit(seen, images, np.zeros((4, 4, 2), np.int64), expected, told)[0]
 
 
 @pytest.mark.parametrize("sigma", [0.5, 5.0])

@@ -54,7 +54,7 @@ MOVIES = {
 }
 
 
-ALIKE = {"32 bit, signed", "double"}  # sums as those of "32 bit" and "float", and a second of compiling each
+ALIKE = {"32 bit", "32 bit, signed", "double"}  # sums as those of 16 bits and "float", and a second of compiling each
 
 
 @pytest.mark.parametrize(

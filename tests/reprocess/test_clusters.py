@@ -22,6 +22,7 @@ from streamfluo.reprocess.recordings import recordings
 from streamfluo.reprocess.reprocessing import Cluster, reprocess
 
 distributed = pytest.importorskip("distributed")
+dask = pytest.importorskip("dask")
 CONFIG = '[record]\ncheckpoint_s = 0.02\n[[step]]\nkind = "moments"\n'
 STATED = ("moments.toml", CONFIG, ())
 START_S = 60
@@ -127,6 +128,7 @@ def test_workers_are_reached_over_tls_as_the_configuration_of_dask_has_it(movies
             list(reprocess(tasks(STATED, wanted, movies / "other"), movies / "other", Cluster(address)))
 
 
+@pytest.mark.slow
 def test_a_cluster_that_vanishes_is_one_line_nothing_half_is_called_done_and_the_next_run_goes_on(movies):
     frames = np.random.default_rng(5).poisson(50, (300, 64, 64)).astype(np.uint16)
     tifffile.imwrite(movies / "long.tif", np.tile(frames, (40, 1, 1)))
@@ -215,3 +217,26 @@ def test_the_documented_recipe_for_slurm_makes_the_script_that_is_documented():
     assert [line for line in script if line.startswith("#SBATCH")] == expected
     assert "distributed.cli.dask_worker" in script[-1]
     assert "--nthreads 1 " in script[-1]
+
+
+def test_workers_of_this_machine_are_begun_without_what_costs_them_their_cores(monkeypatch):
+    seen = {}
+
+    class Noted:
+        def __init__(self, **options):
+            seen.update(environ=dask.config.get("distributed.nanny.pre-spawn-environ"), **options)
+            seen["profile"] = dask.config.get("distributed.worker.profile.enabled")
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            pass
+
+    monkeypatch.setattr(distributed, "LocalCluster", Noted)
+    before = dask.config.get("distributed.nanny.pre-spawn-environ")
+    with cluster._made("local", 2):
+        pass
+    assert (seen["n_workers"], seen["profile"]) == (2, False)
+    assert seen["environ"] == {name: 1 for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
+    assert dask.config.get("distributed.nanny.pre-spawn-environ") == before  # of whoever else has Dask in this program

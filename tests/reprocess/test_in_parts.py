@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tifffile
 
-from streamfluo import Block, open_session
+from streamfluo import Block, Spec, open_session
 from streamfluo.core.errors import ConfigError, FrameError, SessionError, SourceError
 from streamfluo.core.source import Gap
 from streamfluo.engine.config import parse_config
@@ -108,7 +108,7 @@ def test_blocks_and_gaps_that_reach_beyond_a_part_are_cut():
         return Block(first, np.arange(count), np.zeros((count, 2, 2), np.uint16))
 
     def spans(stop, *items):
-        source = SimpleNamespace(blocks=lambda: iter(items))
+        source = SimpleNamespace(blocks=lambda: iter(items), spec=Spec((2, 2), "uint16"))
         found = [
             (i.first, i.first + i.count) if isinstance(i, Gap) else (i.index, i.stop)
             for i in frames_until(source, stop)

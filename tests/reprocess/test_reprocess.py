@@ -136,6 +136,29 @@ def test_recordings_are_named_by_files_patterns_and_uris(movies):
         recordings([""])
 
 
+def test_a_question_mark_or_hash_in_a_name_is_part_of_the_name(tmp_path):
+    movie = np.random.default_rng(1).poisson(30, (9, 12, 12)).astype(np.uint16)
+    for n, name in enumerate(("what?.tif", "a#b.tif", "x?frames=1.tif", "#1.tif")):
+        tifffile.imwrite(tmp_path / name, movie + n)
+    (tmp_path / "out").mkdir()
+    found = recordings([f"{tmp_path}/*.tif?frames=2:6"])
+    assert [one.name for one in found] == [
+        "1_frames=2_6",
+        "a_b_frames=2_6",
+        "what__frames=2_6",
+        "x_frames=1_frames=2_6",
+    ]
+    for one in found:
+        outcome = reprocess_one(Task(("m.toml", '[[step]]\nkind = "moments"\n', ()), one, str(tmp_path / "out")))
+        assert (outcome.became, outcome.frames, outcome.why) == ("done", 4, "")
+        session = open_session(tmp_path / "out" / one.name)
+        assert session.read_frames(0, 9).shape == (4, 12, 12)  # of the file that it refers to
+        with open_source(f"{tmp_path / 'out' / one.name}?frames=1:3") as source:  # of which it is a recording, too
+            assert source.series.frames == 2
+    (whole,) = recordings([f"{tmp_path}/what?.tif"])
+    assert whole.uri == f"{tmp_path}/what?.tif"
+
+
 def test_what_the_system_refuses_is_said_in_words(movies, monkeypatch):
     def full(*_):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

@@ -107,6 +107,7 @@ def test_a_million_frames_keep_nine_digits(flash):
         assert max(errors.values()) < 1e-9
 
 
+@pytest.mark.slow
 @seeds(1, 2)
 def test_standard_errors_and_change_foretell_the_error_within_a_factor_of_two(seed):
     """Against a movie ten times as long."""

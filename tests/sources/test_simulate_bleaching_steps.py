@@ -38,7 +38,7 @@ def test_numbers_on_have_the_mean_and_the_memory_of_the_chain(p_on, p_off):
     assert np.abs(z_score(np.stack(products, 1), p * (1 - p) * (1 - p_on - p_off) ** lags)).max() < LIMIT
 
 
-@pytest.mark.parametrize("frame", [0, CHUNK_FRAMES - 1])
+@pytest.mark.parametrize("frame", [pytest.param(0, marks=pytest.mark.slow), CHUNK_FRAMES - 1])
 def test_the_number_in_the_next_frame_is_the_sum_of_two_binomials(frame):
     t = truth_of(spots=5000, shape="8x8", min_y=3, max_y=3, p_on=0.2, p_off=0.3, frames=CHUNK_FRAMES + 1)
     before, after = t["on"][frame], t["on"][frame + 1]

@@ -1,8 +1,5 @@
 """OME-Zarr behind a web server: the same frames and gaps as on this disk, and one line for what is not there."""
 
-import functools
-import http.server
-import threading
 import tomllib
 from pathlib import Path
 
@@ -16,40 +13,15 @@ from streamfluo.sources.zarr_remote import RemoteZarrSource
 zarr = pytest.importorskip("zarr")
 pytest.importorskip("fsspec")
 pytest.importorskip("aiohttp")
+from zarr_served import image, serving  # noqa: E402
+
 ROOT = Path(__file__).parents[2]
-
-
-class _Quiet(http.server.SimpleHTTPRequestHandler):
-    def log_message(self, *_):
-        pass
-
-    def list_directory(self, path):
-        self.send_error(404)  # as object stores behind a web server: nothing is listed
 
 
 @pytest.fixture
 def served(tmp_path):
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(_Quiet, directory=tmp_path))
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    server.server_close()
-
-
-def image(path, form=2, fill=0):
-    movie = np.random.default_rng(1).poisson(40, (9, 12, 14)).astype(np.uint16)
-    group = zarr.open_group(str(path), mode="w", zarr_format=form)
-    array = group.create_array("0", shape=movie.shape, chunks=(2, 12, 14), dtype="uint16", fill_value=fill)
-    array[:] = movie
-    axes = [{"name": name, "type": kind} for name, kind in (("t", "time"), ("y", "space"), ("x", "space"))]
-    scale = [{"type": "scale", "scale": [0.5, 0.2, 0.2]}]
-    axes[0]["unit"] = "second"
-    shown = [{"axes": axes, "datasets": [{"path": "0", "coordinateTransformations": scale}], "version": "0.4"}]
-    if form == 2:
-        group.attrs["multiscales"] = shown
-    else:
-        group.attrs["ome"] = {"version": "0.5", "multiscales": shown}
-    return movie
+    with serving(tmp_path) as address:
+        yield address
 
 
 def frames(source):

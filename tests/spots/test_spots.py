@@ -219,6 +219,7 @@ def test_spots_too_faint_for_a_frame_are_found_on_the_mean_and_kept():
     assert operator.read()["photons_histogram"].sum() == len(table["spot"])
 
 
+@pytest.mark.slow
 def test_all_looks_at_means_together_make_as_many_false_spots_as_stated():
     counts = []
     for seed in range(12):

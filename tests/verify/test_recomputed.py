@@ -134,12 +134,6 @@ def test_live_changes_are_made_again_at_their_frames(tmp_path):
     assert words(tmp_path / "s", Wanted(full=True)) == "not reproducible"
 
 
-def test_a_session_made_of_parts_or_by_refining_is_not_called_unreproducible(session):
-    resealed(session, parts=3)
-    assert found(session, Wanted()) == [
-        "cannot tell: recomputing: made of parts, which are equal to a single run within tolerances, not to the bit"
-    ]
-    resealed(session, parts=3, divided={"way": "planes", "tolerances": {}})
-    assert found(session, Wanted()) == []
-    resealed(session, parts=None, refined_from={"session": "x", "sha256": "y", "passes": 1})
+def test_a_session_made_by_refining_is_not_called_unreproducible(session):
+    resealed(session, refined_from={"session": "x", "sha256": "y", "passes": 1})
     assert any("made by refining" in one for one in found(session, Wanted()))

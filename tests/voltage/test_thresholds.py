@@ -3,8 +3,22 @@
 import numpy as np
 import pytest
 
+from streamfluo.voltage import cells
+from streamfluo.voltage.cells import Cells
+from streamfluo.voltage.contexts import Context
 from streamfluo.voltage.kernels.follow import BINS, PER_SIGMA
-from streamfluo.voltage.thresholds import DOUBTFUL, EMPTY, ENOUGH, GONE, noise_tail, opposed, threshold_of
+from streamfluo.voltage.passes import usual_waveforms
+from streamfluo.voltage.thresholds import (
+    DOUBTFUL,
+    EMPTY,
+    ENOUGH,
+    GONE,
+    LOWEST,
+    Threshold,
+    noise_tail,
+    opposed,
+    threshold_of,
+)
 
 
 def histogram(heights):
@@ -62,3 +76,33 @@ def test_spikes_that_go_down_are_the_other_polarity():
     assert opposed(down, up)
     assert not opposed(up, down)
     assert not opposed(*drawn(0, 0))
+
+
+def learning(monkeypatch, evidence):
+    """A cell's known SNR after each pass, in which peaks have this evidence."""
+    said = iter(evidence)
+    monkeypatch.setattr(cells, "threshold_of", lambda up, down: Threshold(3.0, 4.0, 0.9, 0.1, 0.1, next(said)))
+    one = Cells(np.ones((1, 4, 4), bool), [Context(np.arange(16), np.ones(16, np.int64), 8)], 1, usual_waveforms(1.0))
+    one.running.known[0, 1], one.running.weight[0] = 10_000, 1.0
+    one.running.autocovariance[0, 0] = 1.0
+    one.running.covariance[0] = np.eye(16)
+    one.learned.passes[0] = 2
+    told = []
+    for _ in evidence:
+        one.learn(0, 1000, fast=True)
+        told.append(bool(one.learned.snr[0] > 0))
+        assert np.isfinite(one.filters.threshold[0])
+        assert (one.filters.threshold[0] >= EMPTY) == (not told[-1])
+    return told
+
+
+def test_spikes_are_told_once_two_passes_have_evidence_and_until_it_is_gone(monkeypatch):
+    sure, some, none = ENOUGH + 1, (ENOUGH + GONE) / 2, GONE - 1
+    assert learning(monkeypatch, [sure, sure, some, some, none, some, sure, some, sure, sure]) == [
+        False, True, True, True, False, False, False, False, False, True,
+    ]  # fmt: skip
+
+
+def test_no_threshold_is_so_low_that_most_peaks_of_the_noise_reach_it():
+    many = threshold_of(*drawn(1500, 2.0, noise=500))  # everything is best told where spikes are three of four peaks
+    assert many.level == LOWEST

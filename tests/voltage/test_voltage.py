@@ -208,6 +208,7 @@ def test_negative_indicators_are_turned_over_and_the_other_polarity_tells_nothin
     assert len(wrong) < 0.1 * len(table)
 
 
+@pytest.mark.slow
 def test_cells_without_spikes_tell_hardly_any():
     movie, truth = scene(4000, snr=0.0)
     operator = operator_of(truth)

@@ -3,7 +3,7 @@
 The idea is that of Sheintuch et al. 2017, Cell Rep. 21:1102: the distribution over all neighbouring pairs is a mixture
 of same and other cells, and its parts give each pair's probability. Here others are known without a mixture: two
 components of one day are two cells, so that pairs within days say how many neighbours there are at each distance and
-how their footprints correlate. Same cells: displacement a bivariate Student t of 4 degrees of freedom, log(1 -
+how their footprints correlate. Same cells: displacement a bivariate Student t of 10 degrees of freedom, log(1 -
 correlation) normal around a line in log distance. A few are strays, fragments of a cell or two cells in one, whose
 centre may lie anywhere in the body and whose shape says nothing. The expectation step takes partners as exclusive
 (`association`).
@@ -18,20 +18,17 @@ import numpy as np
 from .association import marginals
 from .pairs import Pairs, Placed
 
-FREEDOM = 4.0  # of Student's t: a faint cell's centre is several times less sure than a bright one's
+# Of Student's t: a faint cell's centre is less sure than a bright one's. With 4, as with a fiftieth of strays, pairs at
+# one to two radii were expected that there are not: of 17 simulated animals 8 of the same cell, where 1 was.
+FREEDOM = 10.0
 ROUNDS = 40
 FEWEST = 0.05  # of neighbours at any distance, relative to places at random: cells above each other in depth
 PRIOR_PAIRS = 4.0  # that the prior of a width counts for
-SHAPE_LIMIT = 3.0  # of the log likelihood ratio of correlations: they are extrapolated where no neighbours lie
+SHAPE_LIMIT = 2.0  # of the log likelihood ratio of correlations: they are extrapolated where no neighbours lie
 NEAREST_RADII = 0.25
 WIDEST_RADII = 0.5  # sd of displacements; allowed 1, precision fell from .67 to .55 in deformed fields
 STRAY_RADII = 0.6  # sd along each axis of a stray's centre
-STRAYS = 0.02  # their fraction; fitted it fell to 0.0003, as strays with no weight gain none, and doubled the log loss
-
-# Log odds are overstated: neighbours that are in doubt are rather pieces of cells, or two in one, than the model has
-# them. Between logistic regressions on 13,000 pairs of five simulated animals (-1.7, .89) and 11,000 of six others
-# (-.9, .92), of three to eight days, dense, deformed and dim ones among them.
-SHIFT, SLOPE = -1.2, 0.91
+STRAYS = 0.005  # their fraction; fitted it fell to 0.0003, as strays with no weight gain none
 
 
 class Line(NamedTuple):
@@ -97,14 +94,7 @@ def fit_pairs(components: Placed, pairs: Pairs, radius_px: float) -> Fitted:
         model = _updated(model, across.distance, x, y, probability, radius_px)._replace(rounds=turn + 1)
         if len(probability) == 0 or np.abs(probability - before).max() < 1e-3:
             break
-    probability = calibrated(probability)
     return Fitted(across, probability, np.where(np.eye(len(common), dtype=bool), np.nan, common), model)
-
-
-def calibrated(probability: np.ndarray) -> np.ndarray:
-    """Return probabilities (n,) as pairs of simulated animals had them, by their log odds."""
-    odds = np.log(np.maximum(probability, 1e-12)) - np.log(np.maximum(1 - probability, 1e-12))
-    return np.asarray(1 / (1 + np.exp(-(SHIFT + SLOPE * odds))))
 
 
 def _features(pairs: Pairs, radius_px: float) -> tuple[np.ndarray, np.ndarray]:

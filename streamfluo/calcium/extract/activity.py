@@ -49,7 +49,7 @@ class Deconvolution:
         """
         out = np.empty((4, cells.count))
         deconvolution = cells.levels("live"), cells.pools("live"), SPARSITY, LEAST_F0
-        following = cells.bin_sum, cells.bin_trace, cells.history, slot, cells.resting
+        following = cells.bin_sum, cells.bin_trace, cells.history, cells.product, slot, cells.resting
         pieces = cells.share, cells.wholes()
         follow_frame(frame, design, (cells["activity"], modes), deconvolution, (following, pieces), out)
         out[2] /= self.interval_s

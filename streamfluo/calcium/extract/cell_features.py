@@ -12,6 +12,7 @@ from .motion_correlation import motion_correlation
 from .params import ExtractParams
 
 SIDE = 16  # of the images, which show 6 neuron_sigma_px
+FEWEST = 5  # accepted components whose median size is taken for that of the field's cells
 LAGS_S = (0.1, 0.3, 1.0)  # of the trace's autocorrelation
 FIGURES = (
     "times", "bound", "snr", "explained", "falls", "falls_of_noise", "compactness", "fit", "size", "at_edge", "seen",
@@ -46,6 +47,12 @@ def features(cells: Components, rows: np.ndarray, slots: np.ndarray, context: Co
     parts.append(np.tile([np.log(context.interval_s / 0.05), density], (len(rows), 1)))
     figures = np.nan_to_num(np.concatenate(parts, 1), posinf=0, neginf=0)
     return Features(np.concatenate([footprint, residual], 1), figures)
+
+
+def typical_area(cells: Components, neuron_sigma_px: float) -> float:
+    """Return the median area of the accepted components [neuron_sigma_px²], NaN of fewer than five."""
+    pixels = cells["pixels"][cells["accepted"]]
+    return float(np.median(pixels)) / neuron_sigma_px**2 if len(pixels) >= FEWEST else float("nan")
 
 
 def overlap_and_activity(cells: Components, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -14,10 +14,10 @@ import numpy as np
 from scipy.special import expit
 
 from ...core.errors import ConfigError
-from .cell_features import FIGURES, SIDE, Context, Features, features
+from .cell_features import FIGURES, SIDE, Context, Features, features, typical_area
 from .components import Components
 
-VERSION = 1  # of the weights; another one has other inputs
+VERSION = 2  # of the weights; another one has other inputs
 WEIGHTS = Path(__file__).with_name("cell_probability.npz")
 NETWORKS = 2
 LAYERS = ("image", "joined", "last")
@@ -27,7 +27,8 @@ LIMIT = 5.0  # of the inputs [standard deviations of the training set]
 class Scale(NamedTuple):
     """Mean and standard deviation (F,) of the figures of the training set, its inverse Cholesky factor (F, F).
 
-    `farthest`: the distance from its mean beyond which nothing is said; `slope`, `offset` of the calibration.
+    `farthest`: the distance from its mean beyond which nothing is said; `slope`, `offset` of the calibration; `areas`
+    (2,): the least and the largest typical area of its movies' cells [neuron_sigma_px²].
     """
 
     mean: np.ndarray
@@ -36,6 +37,7 @@ class Scale(NamedTuple):
     farthest: float
     slope: float
     offset: float
+    areas: np.ndarray
 
 
 class Weights(NamedTuple):
@@ -48,11 +50,17 @@ class Weights(NamedTuple):
 def cell_probability(cells: Components, rows: np.ndarray, slots: np.ndarray, context: Context) -> np.ndarray:
     """Return the probability (n,) that components `rows` (n,) are cells, NaN unlike all of the training set.
 
+    All are NaN where the accepted components are typically larger or smaller, in units of the stated size of a cell,
+    than in any movie of it: one by one a piece of a large cell looks like a cell, and its shape is cut by its box.
     Cost: some .02 ms a component. Raises ConfigError for weights that cannot be used.
     """
     if not len(rows):
         return np.empty(0)
-    return probability_of(features(cells, rows, slots, context), load_weights(WEIGHTS))
+    weights = load_weights(WEIGHTS)
+    area, (least, largest) = typical_area(cells, context.neuron_sigma_px), weights.scale.areas
+    if area < least or area > largest:
+        return np.full(len(rows), np.nan)
+    return probability_of(features(cells, rows, slots, context), weights)
 
 
 def probability_of(known: Features, weights: Weights) -> np.ndarray:
@@ -88,15 +96,16 @@ def load_weights(path: Path) -> Weights:
     if version.shape != () or version.dtype.kind not in "iu" or version != VERSION:
         raise ConfigError(f"{path}: weights are of version {version}, {VERSION} is needed; {remedy}")
     figures = len(FIGURES)
-    wanted = {"mean": (figures,), "sd": (figures,), "whitening": (figures, figures)}
+    wanted = {"mean": (figures,), "sd": (figures,), "whitening": (figures, figures), "areas": (2,)}
     wanted |= dict.fromkeys(("farthest", "slope", "offset"), ())
     for name, shape in wanted.items():
         if name not in found or found[name].shape != shape or not np.isfinite(found[name]).all():
             has = found[name].shape if name in found else "none"
             raise ConfigError(f"{path}: {name!r} must be finite numbers of shape {shape}, found {has}; {remedy}")
     networks = [_network(path, found, n, remedy) for n in range(NETWORKS)]
-    numbers = (float(found[name]) for name in ("farthest", "slope", "offset"))
-    return Weights(Scale(found["mean"], found["sd"], found["whitening"], *numbers), networks)
+    farthest, slope, offset = (float(found[name]) for name in ("farthest", "slope", "offset"))
+    scale = Scale(found["mean"], found["sd"], found["whitening"], farthest, slope, offset, found["areas"])
+    return Weights(scale, networks)
 
 
 def _network(path: Path, found: dict[str, np.ndarray], n: int, remedy: str) -> list[tuple[np.ndarray, np.ndarray]]:

@@ -9,11 +9,12 @@ import numpy as np
 from ...core.errors import StateError
 from ...core.state import State
 from ..expected_rate import SHAPES
-from ..kernels.footprint_lists import correct_neighbours, refresh_footprint
+from ..kernels.footprint_lists import change_footprint, correct_neighbours, refresh_footprint
 from ..kernels.footprint_statistics import component_snr
 from ..kernels.rises import RISE_BINS
 from .background import Background
 from .columns import Columns, Field
+from .listed import Listed, Listing
 
 POOLS = 40
 UNMEASURED = -2.0  # no correlation
@@ -47,6 +48,8 @@ def fields(box: tuple[int, int], modes: int, window: int, rate_samples: int, nei
         "shared": ((neighbours,), real), "theirs": ((neighbours,), real),
         # regression of the residual: Σ d · residual, Σ d² (and at the last update), d = activity − average
         "gathered": (box, np.float32), "moment": ((), real), "learned": ((), real), "average": ((), real),
+        # product with stored frames, of those from number `listed_at` on with the footprint as it is listed
+        "product": ((window,), real), "listed_at": ((), number),
         # activity now, summed over the bin, in stored frames; its mean; evidence of bins: recent, Σ r², Σ r⁴, of falls
         "activity": ((), real), "bin_sum": ((), real), "bin_trace": ((), real), "history": ((window,), real),
         "level": ((), real), "recent": ((BINS,), real), "own": ((), real), "peak": ((), real),
@@ -92,7 +95,8 @@ class Components(Columns):
     ) -> None:  # fmt: skip
         super().__init__(fields(box, modes, window, rate_samples))
         self.shape, self.box_shape, self.offset = shape, box, np.float32(offset)
-        self.next_id = self.changes = 0
+        self.next_id = self.changes = self.frames = 0  # frames so far
+        self._listing = Listing()
         self.changed: set[int] = set()  # rows whose footprint was listed anew since the ring looked at them
 
     @property
@@ -136,12 +140,11 @@ class Components(Columns):
 
     def wholes(self) -> np.ndarray:
         """Return for each component (K,) the row of the whole that it is a piece of, -1 of others."""
-        rows = np.full(self.count, -1, np.int64)
-        if self["whole"].max(initial=-1) >= 0:
-            pieces = np.flatnonzero(self["whole"] >= 0)
-            order = np.argsort(self["id"])
-            rows[pieces] = order[np.searchsorted(self["id"], self["whole"][pieces], sorter=order)]
-        return rows
+        return self.listed().wholes
+
+    def listed(self) -> Listed:
+        """Return which components are shown, as of now."""
+        return self._listing.of(self["id"], self["accepted"], self["verdict"] == REJECTED, self["whole"])
 
     def levels(self, when: When) -> Packed:
         """Return the fields of `Levels`."""
@@ -161,11 +164,9 @@ class Components(Columns):
 
     def corner(self, y: float, x: float) -> tuple[int, int]:
         """Return the origin of a box centred on (y, x) [px], shifted into the frame."""
-        top, left = (
-            int(min(max(round(at) - size // 2, 0), side - size))
-            for at, size, side in zip((y, x), self.box_shape, self.shape, strict=True)
-        )
-        return top, left
+        (height, width), (rows, columns) = self.box_shape, self.shape
+        top = min(max(round(y) - height // 2, 0), rows - height)
+        return top, min(max(round(x) - width // 2, 0), columns - width)
 
     def add(self, corner: tuple[int, int], footprint: np.ndarray, background: Background, birth: int) -> int:
         """Add a component with a whitened footprint (h, w) in the box at `corner`; return its row."""
@@ -220,12 +221,19 @@ class Components(Columns):
         """Recompute the support of footprint k, its F0 and its inner products with components and modes."""
         self.changes += 1
         self.changed.add(k)
+        self.listed_at[k] = self.frames
         scene = (*background.scene, self.offset)
         refresh_footprint(k, self.boxes, self.footprints, self.overlaps, self.measures, scene)
 
     def correct_neighbours(self, k: int, change: np.ndarray) -> None:
         """Correct the neighbours' regressions for a `change` (h, w) of footprint k."""
         correct_neighbours(k, change, self.boxes, self.gathered, self.overlaps, self.comoment)
+
+    def change(self, k: int, change: np.ndarray, background: Background) -> None:
+        """Add `change` (h, w) to footprint k; subtract its mean activity from the mean image: their sum stays."""
+        learned = self.gathered, self.moment, self.level, self.comoment
+        change_footprint(k, change, self.boxes, learned, self.overlaps, (background.mean, background.noise))
+        self.refresh(k, background)
 
     def explained_and_snr(self) -> tuple[np.ndarray, np.ndarray]:
         """Return the fraction of each component (K,) that a touching neighbour explains, and the SNR of the rest."""

@@ -8,7 +8,7 @@ import numpy as np
 
 from ...core.state import State, require_array, require_int
 from ...pixels.kernels.medians import median_size
-from ..kernels.residual import peaks, pool_maps, smooth, standardise_map
+from ..kernels.residual import peaks, pool_maps, rows_of, smooth, standardise_map
 
 MIN_Z = 5.0
 MAPS = 4  # bins that a transient is pooled over
@@ -36,12 +36,12 @@ class Detector:
         self.widths_px = widths_px
         self._kernels = [_gaussian(width / 2) for width in widths_px]
         n = len(widths_px)
-        self.maps = np.zeros((n, MAPS, *self.shape), np.float32)
-        self.pooled = np.zeros((n, 2, *self.shape), np.float32)  # before, now
-        self._mean = np.zeros((n, *self.shape), np.float32)
-        self._variance = np.ones((n, *self.shape), np.float32)
+        planes = np.zeros((n, MAPS + 4, *self.shape), np.float32)  # one allocation, as in `Columns`
+        self.maps, self.pooled = planes[:, :MAPS], planes[:, MAPS : MAPS + 2]  # pooled: before, now
+        self._mean, self._variance = planes[:, -2], planes[:, -1]
+        self._variance[...] = 1
         self.suppressed = np.zeros(self.shape, np.float32)
-        self._rows = np.zeros(self.shape, np.float32)
+        self._rows = [rows_of(self.shape, kernel) for kernel in self._kernels]
         self._seen, self._all_seen = np.ones(self.shape, bool), True
         weights = decay_per_bin ** np.arange(MAPS)[::-1]
         self._weights = (weights / np.sqrt((weights**2).sum())).astype(np.float32)
@@ -61,16 +61,13 @@ class Detector:
 
     def add_bin(self, binned: np.ndarray) -> None:
         """Add the residual of the next bin, binned 2 × 2 (y // 2, x // 2)."""
-        newest = self.bins % MAPS
+        newest, rate = self.bins % MAPS, np.float32(max(_RATE, 1 / (self.bins + 10.0)))
         for n, kernel in enumerate(self._kernels):
-            target = self.maps[n, newest]
-            smooth(binned, kernel, self._rows, target)
-            rate = np.float32(max(_RATE, 1 / (self.bins + 10.0)))
-            standardise_map(target, self._mean[n], self._variance[n], rate, _CLIP)
-            self._bound_sigma(self._variance[n])
-            target /= self._sigma(target)
+            target, variance = self.maps[n, newest], self._variance[n]
+            smooth(binned, kernel, self._rows[n], target)
+            standardise_map(target, self._mean[n], variance, rate, (_CLIP, self._largest(variance)))
             self.pooled[n, 0] = self.pooled[n, 1]
-            pool_maps(self.maps[n], newest, self._weights, self.pooled[n, 1])
+            pool_maps(self.maps[n], newest, 1 / self._sigma(target), self._weights, self.pooled[n, 1])
             self.pooled[n, 1] /= self._sigma(self.pooled[n, 1])
         self.bins += 1
         self.suppressed *= SUPPRESSION_DECAY
@@ -106,11 +103,10 @@ class Detector:
         rows, columns = (np.minimum(np.arange(n) // 2, m - 1) for n, m in zip(shape, small.shape, strict=True))
         return small[np.ix_(rows, columns)]
 
-    def _bound_sigma(self, variance: np.ndarray) -> None:
-        """Bound the σ of a map at MAX_SIGMA times its median over observed pixels."""
+    def _largest(self, variance: np.ndarray) -> np.float32:
+        """The largest variance of a map: MAX_SIGMA times its median σ over observed pixels."""
         middle = self._median(variance)
-        if middle > 0:
-            np.minimum(variance, np.float32(MAX_SIGMA**2 * middle), out=variance)
+        return np.float32(MAX_SIGMA**2 * middle if middle > 0 else np.inf)
 
     def _sigma(self, image: np.ndarray) -> np.float32:
         """Noise σ of a map: its median absolute value. Clears the pixels that are not observed."""

@@ -36,7 +36,7 @@ BIN = 5  # frames per bin: detection, proposals and updates run once per bin, sp
 FIRST_PROPOSAL_BINS = 20  # before, too few inactive bins exist for comparison
 PROPOSALS_PER_FRAME, UPDATES_PER_FRAME = 1, 3
 CANDIDATES, MAX_WAITING = 6, 30
-ROUND_BINS = 4  # bins in which every footprint that is due is updated
+ROUND_BINS = 4  # bins in which every footprint that is due is updated, and everyone compared with its neighbours
 TABLE_FRAMES = 100
 KNOWN_MOMENT = 25.0  # weight of a known footprint: soon outweighed by data
 STILL_COMPACT = 0.9  # of min_compactness: an accepted footprint that becomes less compact is rejected
@@ -163,7 +163,7 @@ class Extraction:
 
     def unknown(self) -> LiveValues:
         """Return the values of the accepted components in a frame that is not valid: NaN."""
-        ids = self.cells["id"][self.cells["accepted"]]
+        ids = self.cells.listed().ids
         return ids, np.full((4, len(ids)), np.nan)
 
     def finish(self) -> None:
@@ -209,11 +209,10 @@ class Extraction:
         values = self._deconvolution.follow(cells, pixels, cells.design(self.background), self._mode, slot)
         buffer.modes[slot] = self._mode
         self._mode_sum += self._mode
-        shown = cells["accepted"]
-        live = cells["id"][shown], values[:, shown]
+        shown = cells.listed()
         buffer.count += 1
-        self.behind = True
-        return live
+        cells.frames, self.behind = buffer.count, True
+        return shown.ids, values.take(shown.rows, 1)
 
     def _work(self) -> None:
         """Close the bin that ends with this frame, or do a share of the work of the last bin."""
@@ -292,8 +291,8 @@ class Extraction:
     def _accept_and_remove(self) -> None:
         """Remove duplicate and weak components; accept those with enough evidence."""
         self._remove_explained()
-        cells = self.cells
-        if (duplicate := find_duplicate(cells)) is not None:
+        cells, turn = self.cells, self._buffer.count // BIN % ROUND_BINS
+        if (duplicate := find_duplicate(cells, slice(turn, None, ROUND_BINS))) is not None:
             join(cells, self.background, duplicate)
             whole = int(cells.id[duplicate.whole])
             self._remove(duplicate.part, f"the same cell as {whole}", into=whole)
@@ -385,6 +384,7 @@ class Extraction:
             self._ring.restore(state)
             self._ring.see(self.background)
         self.cells.restore(state, "component_", "extract")
+        self.cells.frames = self._buffer.count
         for name, array in self._arrays().items():
             array[...] = require_array(state, name, array, "extract")
         self._turn, self._last_index, self.cells.next_id = (

@@ -12,7 +12,8 @@ from ...core.state import State, require_array
 from ..banded import read_only
 from ..kernels.initial_frames import deviation_quantile, read_half
 
-_STRIDE = 8  # pixels between those that are compared: 4096 of 512 × 512
+_STRIDE = 8  # pixels between those that are compared, at least
+_SIDE = 32  # rows and columns of large frames that are compared as they come: 1024 pixels tell a quantile to 3 %
 _QUANTILE = 0.9  # of |deviation|: what changes a tenth of the field is no cell
 _FACTOR, _LEAST = 3.0, 10.0  # times what is usual, and noise σ: a flash or a shutter; cells of a dense field reach 5
 _NOISE = 1.645  # that quantile of noise alone
@@ -129,7 +130,8 @@ class SceneWatch:
 
     def is_odd(self, frame: np.ndarray, mean: np.ndarray, weight: np.ndarray) -> bool:
         """Return whether a frame (y, x) is a flash or a shutter; mean and weight (y, x) of the background."""
-        value = deviation_quantile(read_only(frame), mean, weight, _STRIDE, _QUANTILE)
+        step = max(_STRIDE, min(frame.shape) // _SIDE)
+        value = deviation_quantile(read_only(frame), mean, weight, step, _QUANTILE)
         if value < 0:
             return False
         level = self._level[0]

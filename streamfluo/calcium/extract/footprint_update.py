@@ -59,7 +59,7 @@ def refine_footprint(cells: Components, background: Background, k: int, cell_px:
     old, new = cells.box[k].copy(), np.zeros(cells.box_shape, np.float32)
     if update_footprint(old, cells.gathered[k], cells.moment[k], cell_px, _GROWTH_PX, new) < _MIN_PIXELS:
         return False
-    change_footprint(cells, background, k, new - old)
+    cells.change(k, new - old, background)
     return True
 
 
@@ -67,18 +67,6 @@ def due_for_update(cells: Components) -> np.ndarray:
     """Return the rows (n,) of the components with enough new evidence for a footprint update."""
     due: np.ndarray = np.flatnonzero(cells["moment"] > _MIN_GROWTH * cells["learned"])
     return due
-
-
-def change_footprint(cells: Components, background: Background, k: int, change: np.ndarray) -> None:
-    """Add `change` (h, w) to footprint k; subtract its mean activity from the mean image, so that their sum stays."""
-    height, width = cells.box_shape
-    top, left = cells.origin[k]
-    area = np.s_[top : top + height, left : left + width]
-    cells.box[k] += change
-    cells.gathered[k] -= change * np.float32(cells.moment[k])
-    cells.correct_neighbours(k, change)
-    background.mean[area] -= change * np.float32(cells.level[k]) * background.noise[area]
-    cells.refresh(k, background)
 
 
 def to_remove(cells: Components, min_snr: float) -> dict[int, str]:

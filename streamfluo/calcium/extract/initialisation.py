@@ -51,7 +51,7 @@ _KERNELS: tuple[Any, ...] = (
     residual.store_bin, residual.smooth, residual.standardise_map, residual.pool_maps, residual.peaks,
     footprints.read_patch, footprints.factorise, footprints.spatial_correlation, footprints.update_footprint,
     footprint_statistics.update_regression, footprint_statistics.update_comoments,
-    footprint_lists.refresh_footprint, footprint_lists.correct_neighbours,
+    footprint_lists.refresh_footprint, footprint_lists.change_footprint, footprint_lists.correct_neighbours,
     footprint_statistics.add_shifted, footprint_statistics.update_evidence,
     footprint_statistics.add_past_evidence, footprint_statistics.update_falls, footprint_statistics.add_past_falls,
     footprint_statistics.component_snr,

@@ -9,7 +9,6 @@ import numpy as np
 
 from ...core.state import State, require_int
 from ..values_by_id import values_by_id
-from .components import REJECTED
 from .extraction import LiveValues
 from .first_frames import FirstFrames, SceneWatch
 from .frozen_extraction import FrozenExtraction
@@ -58,10 +57,7 @@ class Live:
 
         Those that a person has rejected are neither.
         """
-        cells = self.extraction.cells
-        accepted = cells["accepted"]
-        candidate = ~accepted & (cells["verdict"] != REJECTED) & (cells["whole"] < 0)
-        return int(np.count_nonzero(accepted)), int(np.count_nonzero(candidate))
+        return self.extraction.cells.listed().counts
 
     def learn(self, index: int, frame: np.ndarray | None) -> None:
         """Take a frame, and do all that it leaves to do."""

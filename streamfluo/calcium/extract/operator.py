@@ -33,6 +33,7 @@ from .curation import TAKES, Curation
 from .extraction import LiveValues
 from .frozen_extraction import FrozenExtraction
 from .initialisation import compile_following, compile_kernels, compile_search, compile_traces
+from .learned_acceptance import size_doubts
 from .live import NO_COMPONENTS, Live, values_of
 from .motion_correlation import SHIFT, shift_of
 from .params import DECAY_S, RISE_S, ExtractParams, interval_s_of, offset_adu_of
@@ -68,7 +69,7 @@ class Extract(Freezable):
     """
 
     Params = ExtractParams
-    version = 15  # marks structural cells, joins pieces; overlap, motion, probability of a cell; other sums of the same
+    version = 16  # modes from fewer rows of large frames; maps are smoothed in another order
     may_need = (VALID, SHIFT, STRUCTURE)
     reads_every = 100  # frames, that a picture of the structural channel is taken
     from_file = {"seeds": seeds_of_file, "structure": structure_of_file}
@@ -271,6 +272,8 @@ class Extract(Freezable):
 
     def _doubt_now(self) -> str:
         told = self._live.doubts(self._seeds) if self._live.begun else []
+        if self._live.begun:
+            told += size_doubts(self._live.extraction.cells, self.params)
         if self._by_structure and self._live.begun and not self._live.extraction.cells["seeded"].any():
             told.append("no cell of the structural channel was known when the first frames were over: none is seeded")
         if min(self.spec.shape) < CELL_WIDTH * self.params.neuron_sigma_px:

@@ -8,7 +8,6 @@ from ..kernels.residual import STEP
 from .background import Background
 from .buffer import Buffer
 from .components import Components
-from .footprint_update import change_footprint
 
 MIN_OFFSET_PX = 2  # of the middle of a footprint from that of its box, along y or x
 MIN_SNR = 3.0  # that pixels entering a box have in the stored bins; others begin at 0
@@ -16,15 +15,15 @@ MIN_SNR = 3.0  # that pixels entering a box have in the stored bins; others begi
 
 def recentre(cells: Components, background: Background, buffer: Buffer, k: int) -> None:
     """Move the box of component k onto its footprint; pixels that enter begin with what the stored bins show there."""
-    before = cells.origin[k].copy()
-    corner = cells.corner(*cells.centre[k])
-    y, x = moved = (int(corner[0] - before[0]), int(corner[1] - before[1]))
+    top, left = cells.origin[k].tolist()
+    corner = cells.corner(*cells.centre[k].tolist())
+    y, x = moved = corner[0] - top, corner[1] - left
     if max(abs(y), abs(x)) < MIN_OFFSET_PX:
         return
     inside = np.ones(cells.box_shape, bool)
     leaving = np.where(displaced(inside, (-y, -x)), np.float32(0), cells.box[k])
     if leaving.any():
-        change_footprint(cells, background, k, -leaving)
+        cells.change(k, -leaving, background)
     gathered, entering = displaced(cells.gathered[k], moved), ~displaced(inside, moved)
     gathered[entering] = _slope(cells, buffer, k, corner)[entering] * np.float32(cells.moment[k])
     cells.gathered[k] = gathered

@@ -104,13 +104,15 @@ def of_observed(image: np.ndarray, background: Background) -> np.ndarray:
 
 def elongation(boxes: np.ndarray) -> np.ndarray:
     """Return how many times as long as wide each footprint (K, h, w) is, by its second moments; 1 of a disc."""
-    total = np.maximum(boxes.sum((1, 2), dtype=float), 1e-30)
-    y, x = (np.arange(side, dtype=float) for side in boxes.shape[1:])
-    rows, columns = boxes.sum(2, dtype=float), boxes.sum(1, dtype=float)
-    middle_y, middle_x = rows @ y / total, columns @ x / total
-    vertical = rows @ y**2 / total - middle_y**2 + PIXEL_VARIANCE
-    horizontal = columns @ x**2 / total - middle_x**2 + PIXEL_VARIANCE
-    mixed = (boxes @ x) @ y / total - middle_y * middle_x
+    height, width = boxes.shape[1:]
+    y, x = np.indices((height, width)).reshape(2, -1) - np.array([[height // 2], [width // 2]])
+    moments = np.stack([np.ones_like(y), y, x, y * y, x * x, y * x], 1).astype(np.float32)
+    sums = (boxes.reshape(-1, height * width) @ moments).astype(float)  # all in one product: as sums six times as long
+    total = np.maximum(sums[:, 0], 1e-30)
+    middle_y, middle_x, vertical, horizontal, mixed = sums[:, 1:].T / total
+    vertical += PIXEL_VARIANCE - middle_y**2
+    horizontal += PIXEL_VARIANCE - middle_x**2
+    mixed -= middle_y * middle_x
     half, root = (vertical + horizontal) / 2, np.hypot((vertical - horizontal) / 2, mixed)
     return np.sqrt((half + root) / np.maximum(half - root, PIXEL_VARIANCE))
 

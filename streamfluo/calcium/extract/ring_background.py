@@ -11,7 +11,7 @@ import scipy.ndimage as ndi
 from ...core.state import State, require_array
 from ..banded import bin_deviation
 from ..kernels.demixing import inner
-from ..kernels.residual import smooth
+from ..kernels.residual import rows_of, smooth
 from ..kernels.ring_regression import (
     BinnedFootprints,
     bin_components,
@@ -61,7 +61,8 @@ class RingBackground:
         size = tuple(max(1, n // self._bin) for n in shape)
         self._radius = radius_px / self._bin
         self.memory = 1 - 1 / _MEMORY_FRAMES  # what is left of the regressions' sums after a frame
-        self._binned, self._ring, self._sums, self._seen, self._known, self._work = np.zeros((6, *size), np.float32)
+        self._binned, self._ring, self._sums, self._seen, self._known = np.zeros((5, *size), np.float32)
+        self._work = rows_of((size[0], size[1]), _SMOOTH)
         self._of_cells, self._prepared = np.zeros(size, np.float32), _NOTHING
         self._runs = _no_runs(0, 0)
         self._bin_of = np.zeros(shape[0] * shape[1], np.int32)

@@ -66,7 +66,10 @@ class SettledTraces:
         present = cells["birth"] <= index[:, None]
         raw = np.where(present, cells["history"][:, slots].T, 0.0)
         stored = buffer.frames.reshape(buffer.window, -1)
-        demix_stored(stored, slots, 1 / float(SCALE), cells.design(background), modes, SWEEPS, raw)
+        numbers = np.arange(buffer.settled - len(slots), buffer.settled)[:, None]
+        as_listed = cells["listed_at"] <= numbers  # most footprints do not change within a window
+        known = modes, np.where(as_listed, cells["product"][:, slots].T, np.nan)
+        demix_stored(stored, slots, 1 / float(SCALE), cells.design(background), known, SWEEPS, raw)
         raw = combined(cells, raw)
         lows = deconvolution.append_late(cells, raw, present)
         places = np.arange(self.count, self.count + len(slots)) % POOLS

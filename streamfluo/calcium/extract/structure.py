@@ -22,6 +22,7 @@ from .params import ExtractParams
 STRUCTURE = "structure"  # the input, and the parameter
 SEEDED_BY_IT = "structure"  # of `seeds`
 MARKED_PER_FRAME = 2  # .4 ms each
+FITS, NEIGHBOUR_ERROR = 3, 0.3  # of what is shown of neighbours, and which part of that is uncertain
 AROUND_PX = 5  # beyond a footprint: what its surroundings are taken from
 NEIGHBOURS = 8  # that a fit has a place for, those that overlap most
 MOST_BLEED = 0.5  # that is estimated; more is to be stated
@@ -122,21 +123,21 @@ class Structure:
         """Measure the next `count` components, in turn, and say of all how likely they are labelled."""
         if not self.known or not cells.count:
             return
+        if self._picture is not None and not self._noise:
+            self._noise = picture_noise(self._picture - np.float32(self.bleed) * background.mean, self._sigma_px)
         for n in range(min(count, cells.count)):
             k = (self._turn + n) % cells.count
             if self._masks is not None:
                 cells.structural[k] = _share_within(cells, k, self._in_masks)
             else:
                 assert self._picture is not None
-                cells.label[k] = light_of(cells, k, self._picture, background, self.bleed)
+                cells.label[k] = light_of(cells, k, self._picture, background, self.bleed, self._noise)
         self._turn = (self._turn + count) % cells.count
         if self._picture is not None and self._masks is None:
             self._judge(cells, background)
 
     def _judge(self, cells: Components, background: Background) -> None:
         assert self._picture is not None
-        if not self._noise:
-            self._noise = picture_noise(self._picture - np.float32(self.bleed) * background.mean, self._sigma_px)
         measured = cells["label"][:, 2] != UNMEASURED
         structural, indicator, correlation = cells["label"][measured].T
         if self._stated is None:
@@ -176,12 +177,15 @@ class Structure:
         self._noise, self.bleed = float(numbers[0]), float(numbers[1])  # type: ignore[arg-type]
 
 
-def light_of(cells: Components, k: int, picture: np.ndarray, background: Background, bleed: float) -> np.ndarray:
+def light_of(
+    cells: Components, k: int, picture: np.ndarray, background: Background, bleed: float, noise_adu: float
+) -> np.ndarray:
     """Return light of component k's peak in the structural and in the indicator's picture [ADU], and the correlation of
     its footprint with what the former shows of it alone (3,).
 
     Least squares of both pictures on its footprint, those of its neighbours and a plane, over the footprint and what
-    lies within AROUND_PX of it.
+    lies within AROUND_PX of it. Neighbours' footprints are uncertain: a pixel counts less for a part of what is shown
+    there of them, beside the picture's noise, and light that as large an error of all of it explains is not counted.
     """
     (height, width), (top, left) = cells.box_shape, cells.origin[k]
     area = np.s_[top : top + height, left : left + width]
@@ -203,19 +207,22 @@ def light_of(cells: Components, k: int, picture: np.ndarray, background: Backgro
     others = sorted(others, key=lambda light: -float(light.sum()))[:NEIGHBOURS]
     both = np.stack([picture[area][near], background.mean[area][near]], 1).astype(float)
     shown = both[:, 0] - bleed * both[:, 1]
-    for _ in range(2):  # a neighbour takes no light away
-        design = np.stack([*columns, *others], 1)
-        solved = np.linalg.lstsq(design, np.column_stack([both, shown]), rcond=None)[0]
-        positive = solved[len(columns) :, 2] > 0
-        if positive.all():
-            break
-        others = [light for light, kept in zip(others, positive.tolist(), strict=True) if kept]
-    rest = shown - design[:, 1:] @ solved[1:, 2]
-    spread = float(rest.std() * columns[0].std())
-    correlation = (
-        float(((rest - rest.mean()) * (columns[0] - columns[0].mean())).mean()) / spread if spread > 0 else 0.0
-    )
-    return np.array([solved[0, 0], solved[0, 1], correlation])
+    weight = np.ones(len(y))
+    for _ in range(FITS):
+        design, values = np.stack([*columns, *others], 1), np.column_stack([both, shown])
+        solved = np.linalg.lstsq(design * weight[:, None], values * weight[:, None], rcond=None)[0]
+        lights = solved[len(columns) :, 2]
+        kept = [(one, height) for one, height in zip(others, lights.tolist(), strict=True) if height > 0]
+        others = [one for one, _ in kept]  # a neighbour takes no light away
+        beside = sum((height * one for one, height in kept), np.zeros(len(y)))
+        weight = noise_adu / np.sqrt(noise_adu**2 + (NEIGHBOUR_ERROR * beside) ** 2)
+    rest, shape = shown - design[:, 1:] @ solved[1:, 2], columns[0]
+    rest, shape = (values - np.average(values, weights=weight**2) for values in (rest, shape))
+    products = [np.average(a * b, weights=weight**2) for a, b in ((rest, shape), (rest, rest), (shape, shape))]
+    spread = float(np.sqrt(products[1] * products[2]))
+    correlation = float(products[0]) / spread if spread > 0 else 0.0
+    own_light, leak = solved[0, 0], NEIGHBOUR_ERROR * float(columns[0] @ beside) / float(columns[0] @ columns[0])
+    return np.array([min(own_light, max(0.0, own_light - leak)), solved[0, 1], correlation])
 
 
 def picture_noise(picture: np.ndarray, sigma_px: float) -> float:

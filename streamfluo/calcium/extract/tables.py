@@ -48,6 +48,8 @@ class Tables:
 
     def give(self) -> dict[str, Table]:
         """Return the rows of each table since the last call."""
+        if not any(self._rows.values()):
+            return dict(_EMPTY)
         tables = self._waiting()
         self._rows = {name: [] for name in _EMPTY}
         return tables

@@ -18,7 +18,8 @@ _TRACES = 12  # of a window of frames, one after the other
 _FRAMES = 7  # that the candidates of one trace are spread over: all at once take 1.1 ms in the kernel alone
 _AT_LEAST = 4  # candidates at once: a call takes as long as one of them
 _ENOUGH = 200  # traces of a window, after which the constants stay
-_LIKELY, _KEPT = 24, 7  # traces after which only so many of the candidates are judged on: a third of the work
+# Traces after which only so many of the candidates are judged on: a third of the work, then an eighth.
+_STAGES = (24, 7), (60, 3)
 
 
 class Transients:
@@ -73,8 +74,9 @@ class Transients:
     def _take(self, cells: Components, deconvolution: Deconvolution) -> None:
         mean = self._costs / max(1, int(self._count[0]))
         mean[~self._likely, 0] = np.inf
-        if self._count[0] >= _LIKELY and self._likely.all():
-            self._likely[np.argsort(mean[:, 0], kind="stable")[_KEPT:]] = False
+        for traces, kept in _STAGES:
+            if self._count[0] >= traces and np.count_nonzero(self._likely) > kept:
+                self._likely[np.argsort(mean[:, 0], kind="stable")[kept:]] = False
         found = decide(mean, self._candidates)
         if found.known:
             self._taken[0] = self._candidates.index(found)

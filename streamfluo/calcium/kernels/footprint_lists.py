@@ -6,7 +6,7 @@ import numpy as np
 
 from ...pixels.kernels.kernel import kernel, part
 from .compactness import compactness
-from .demixing import ROWS
+from .demixing import rows_apart
 from .footprint_statistics import add_shifted
 from .footprints import dilate
 
@@ -15,7 +15,7 @@ HALO_PX = 3
 
 class Measures(NamedTuple):
     """Of each footprint: `centre` (K, 2) of mass, y and x [px]; compactness (K,); whether it lies `at_edge` (K,); F0
-    under it (K,); inner products with the background modes, of all rows (K, M) and of every ROWS-th."""
+    under it (K,); inner products with the background modes, of all rows (K, M) and of those of `rows_apart`."""
 
     centre: Any
     compactness: Any
@@ -46,7 +46,7 @@ def refresh_footprint(k, boxes, footprints, overlaps, measures, scene):  # type:
     (origin, box, halo), (index, value, pixels) = boxes, footprints
     centre, compact, at_edge, resting, mode_overlap, row_overlap = measures
     mean, weight, modes, edge, offset = scene
-    top, left, width = origin[k, 0], origin[k, 1], mean.shape[1]
+    top, left, width, apart = origin[k, 0], origin[k, 1], mean.shape[1], rows_apart(mean.shape)
     pixels[k] = _list_pixels(box[k], (top, left), width, index[k], value[k])
     near = np.empty(box[k].shape, np.bool_)
     dilate(box[k], HALO_PX, near)
@@ -69,7 +69,7 @@ def refresh_footprint(k, boxes, footprints, overlaps, measures, scene):  # type:
         for m in range(len(modes)):
             product = amount * modes[m, y, x]
             mode_overlap[k, m] += product
-            if y % ROWS == 0:
+            if y % apart == 0:
                 row_overlap[k, m] += product
     energy = overlaps[0]
     energy[k] = squares
@@ -120,6 +120,24 @@ def _overlap_neighbours(k, width, boxes, footprints, overlaps):  # type: ignore[
                 touch |= halo[k, y, x] > 0 and value[other, i] > 0
         overlap[k, n] = overlap[other, back] = total
         touching[k, n] = touching[other, back] = touch
+
+
+@kernel
+def change_footprint(k, change, boxes, learned, overlaps, scene):  # type: ignore[no-untyped-def]
+    """Add a change (h, w) to the box of footprint k, and subtract its mean activity from the mean image.
+
+    Fields of `Boxes` and `Overlaps`. learned: regressions (K, h, w), their moments (K,), mean activity (K,), Σ of
+    pairs' products (K, N); what the regressions hold follows. scene: mean image and noise σ (y, x).
+    """
+    (origin, box, _), (gathered, moment, level, comoment), (mean, noise) = boxes, learned, scene
+    top, left = origin[k, 0], origin[k, 1]
+    activity, weight = np.float32(level[k]), np.float32(moment[k])
+    for y in range(change.shape[0]):
+        for x in range(change.shape[1]):
+            box[k, y, x] += change[y, x]
+            gathered[k, y, x] -= change[y, x] * weight
+            mean[top + y, left + x] -= change[y, x] * activity * noise[top + y, left + x]
+    correct_neighbours(k, change, boxes, gathered, overlaps, comoment)
 
 
 @kernel

@@ -325,10 +325,12 @@ def spatial_correlation(footprint, slope, noise):  # type: ignore[no-untyped-def
 @kernel
 def read_patch(stored, order, top, left, step, patch):  # type: ignore[no-untyped-def]
     """Write the box at (top, left) of stored (n, y, x) int16 bins, in `order`, to patch (bins, h, w) float32."""
+    unit, width = np.float32(1) / step, np.uintp(patch.shape[2])  # a power of two: the same bits as divided
     for j in range(len(order)):
         for y in range(patch.shape[1]):
-            for x in range(patch.shape[2]):
-                patch[j, y, x] = np.float32(stored[order[j], top + y, left + x]) / step
+            row, out = stored[order[j], top + y, left : left + width], patch[j, y]
+            for x in range(width):
+                out[x] = np.float32(row[x]) * unit
 
 
 @part

@@ -10,12 +10,14 @@ from .spikes import deconvolve_samples
 
 
 class Following(NamedTuple):
-    """Of each component, updated in place: activity summed over the bin, demixed and deconvolved (K,); `history` (K, n)
-    of demixed activity, of which column `slot` is this frame's. F0 under the footprints is `resting` (K,)."""
+    """Of each component, updated in place: activity summed over the bin, demixed and deconvolved (K,); `history` of
+    demixed activity and `product` of the footprint with the frames (K, n), of which column `slot` is this frame's. F0
+    under the footprints is `resting` (K,)."""
 
     bin_sum: Any
     bin_trace: Any
     history: Any
+    product: Any
     slot: Any
     resting: Any
 
@@ -24,16 +26,18 @@ class Following(NamedTuple):
 def follow_frame(frame, design, estimate, deconvolution, following, out):  # type: ignore[no-untyped-def]
     """Demix a frame and deconvolve its activity; write trace, raw activity, spikes and ΔF/F to out (4, K).
 
-    frame: pixels (p,) in steps, their scale, products with the background modes (M,), and sweeps. Fields of `Design`
-    and `Estimate`. deconvolution: fields of `Levels` and of `Pools`, λ in noise σ, and the least F0 to divide by [σ]:
-    below it ΔF/F is NaN. Of pieces of one signal `share` (K,) and the row of the whole, −1 of others: the whole has the
-    sum of its share and theirs. In one call, as each reads the components anew: as ten it took three times as long.
+    frame: pixels (p,) in steps, their scale, products with the background modes (M,), and sweeps. Fields of `Design`.
+    estimate: activity (K,) and modes (M,), updated. deconvolution: fields of `Levels` and of `Pools`, λ in noise σ, and
+    the least F0 to divide by [σ]: below it ΔF/F is NaN. Of pieces of one signal `share` (K,) and the row of the whole,
+    −1 of others: the whole has the sum of its share and theirs. In one call, as each reads the components anew: as ten
+    it took three times as long.
     """
     (pixels, scale, mode_products, sweeps), (activity, modes) = frame, estimate
     levels, pools, sparsity, least = deconvolution
-    (bin_sum, bin_trace, history, slot, resting), (share, wholes) = following
+    (bin_sum, bin_trace, history, product, slot, resting), (share, wholes) = following
     _, _, _, baseline, low = levels
-    demix_frame(pixels, scale, design, mode_products, sweeps, estimate)
+    products = np.empty(len(activity))
+    demix_frame(pixels, scale, design, mode_products, sweeps, (activity, modes, products))
     now, given = np.empty((2, len(activity))), activity.copy()
     for k in range(len(activity)):
         if wholes[k] >= 0:
@@ -45,7 +49,7 @@ def follow_frame(frame, design, estimate, deconvolution, following, out):  # typ
     energy, mode_overlap = design[1][0], design[2][0]
     for k in range(len(activity)):
         raw = activity[k]
-        history[k, slot] = raw
+        history[k, slot], product[k, slot] = raw, products[k]
         bin_sum[k] += raw
         bin_trace[k] += now[0, k]
         out[0, k], out[2, k] = now[0, k], now[1, k]

@@ -135,7 +135,8 @@ class WholeExtraction(Extraction):
         self._mode[:] = inverse @ np.array([inner(image, white, 0, 1) for image in left]) / float(SCALE)
         pixels, design = stored.reshape(1, -1), cells.design(self.background)
         activity = cells["activity"][None]
-        demix_stored(pixels, np.zeros(1, int), 1 / float(SCALE), design, self._mode[None], DEMIX_SWEEPS, activity)
+        known = self._mode[None], np.full(activity.shape, np.nan)
+        demix_stored(pixels, np.zeros(1, int), 1 / float(SCALE), design, known, DEMIX_SWEEPS, activity)
 
     def _modes_alone(self) -> tuple[np.ndarray, np.ndarray]:
         """What no footprint explains of the background modes (M, y, x), and the inverse of its products (M, M)."""

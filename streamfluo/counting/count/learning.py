@@ -20,7 +20,7 @@ from ..half_lit import half_lit
 from ..kernels.crosschecks import log_prior, posterior, traces_bleaching_steps
 from ..kernels.likelihood import EmitterModel, evaluate
 from ..rate_scatter import rate_scatter
-from ..shared_posterior import factors, log_posterior, of_each
+from ..shared_posterior import Factors, log_posterior, of_each
 from .filter import OnlineFilter
 from .params import CountParams
 
@@ -91,14 +91,15 @@ def learn(params: CountParams, intensity: np.ndarray, before: np.ndarray | None)
         found = fit_pooled(x, intensity, model, search, params.brightness_scatter, start)
         if found is None:
             return None
-        best = of_each(found.parameters, factors(x, found.parameters, found.scatter, model, 1))
+        factors = Factors(x, found.scatter, model, 1)
+        best = of_each(found.parameters, factors.under(found.parameters))
         learned[:], widening = found.parameters, np.zeros((count, candidates))
         learned[usable] = best[:, None]
 
         def logs_under(each: np.ndarray) -> np.ndarray:
             return evaluate(x, each, model)[0]
 
-        wide = log_posterior(x, found, model, search, DRAWS, logs_under)
+        wide = log_posterior(factors, found, model, search, DRAWS, logs_under)
         widening[usable] = wide - log_softmax(logs_under(best) + log_prior(model.candidates), axis=1)
         return Learned(learned, np.tile(found.parameters, (candidates, 1)), model, widening)
     own = Search(np.repeat(bounds[None], x.shape[1], 0), done_limit=DONE_LIMIT)

@@ -11,7 +11,7 @@ _NUMBER, _TOTAL = np.uint64(0), np.uint64(1)
 LEAST_DIFFERENCES = 4  # of neighbouring blocks, for a slope
 
 
-@kernel
+@part
 def measure_levels(frame, template, shifts, gain, levels, rows):  # type: ignore[no-untyped-def]
     """Write the level of the residuals frame(y + s_y, x + s_x) − gain · template in each block of some rows of blocks.
 
@@ -19,7 +19,7 @@ def measure_levels(frame, template, shifts, gain, levels, rows):  # type: ignore
     was seen; rows (first, stop). A level is the mean of the block's columns, without NaN; where they differ by more
     than the limit, as at a cosmic ray or a bright cell, it is their median. Cost at 512 × 512: a third of a copy.
     """
-    image, window = template[0], template[3]
+    image, window = template[0], template[4]
     width, count = image.shape[1], shifts.shape[1]
     sums, row, runs = np.empty((2, width), np.float32), np.empty(width, np.float32), np.empty((count, 4), np.int64)
     scratch = np.empty((5, count * BLOCK_PX), np.float32)
@@ -30,7 +30,7 @@ def measure_levels(frame, template, shifts, gain, levels, rows):  # type: ignore
         for y in range(max(first, window[0]), min(last, window[1]), LEVEL_STRIDE):
             take_row(frame, runs[:shared], y, row)
             _add_differences(row, image, np.uint64(y), gain, sums)
-        _write_levels(sums, scratch, template[2][by], levels[by])
+        _write_levels(sums, scratch, template[3][by], levels[by])
 
 
 @kernel
@@ -57,10 +57,10 @@ def _write_levels(sums, scratch, limit, levels):  # type: ignore[no-untyped-def]
         levels[bx] = level
 
 
-@kernel
+@part
 def level_slopes(levels):  # type: ignore[no-untyped-def]
     """Return the slopes (y, x) [ADU/px], float32, of levels (by, bx): medians over neighbouring blocks."""
-    return _slope(levels[1:], levels[:-1]), _slope(levels[:, 1:], levels[:, :-1])
+    return np.float32(_slope(levels[1:], levels[:-1])), np.float32(_slope(levels[:, 1:], levels[:, :-1]))
 
 
 @kernel

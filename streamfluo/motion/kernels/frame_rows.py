@@ -38,7 +38,7 @@ def find_runs(seen, template, shifts, runs):  # type: ignore[no-untyped-def]
     and in that of the TemplateImages.
     """
     _, _, seen_left, seen_right = seen
-    image, _, _, window = template
+    image, _, _, _, window = template
     start = n = 0
     while start < len(shifts):
         dy, dx = shifts[start, 0], shifts[start, 1]

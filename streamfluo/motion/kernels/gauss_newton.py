@@ -14,30 +14,28 @@ import numpy as np
 
 from ...pixels.kernels.kernel import kernel, part
 from ...pixels.kernels.medians import median
-from ...pixels.kernels.pixel_rows import add, add_product, add_scaled
 from ...pixels.kernels.seen import Window
 from .agreement import agreement, deficit, unexplained
-from .frame_rows import BLOCK_PX
 
-CLIP_SIGMA = 6.0
-CLIP_PX = 0.75  # what a shift by that much leaves at the template's slopes is not clipped
 BLOCK_SIGMA, ROUNDS = 2.5, 3  # blocks whose residual exceeds it are down-weighted; 3 % better where cells are bright
 WIDE = 64.0  # times the limit, for steps from afar: nothing but hot pixels and cosmic rays is rejected
-# (shift by 0.4 px one way less the other way) / 0.8 px by Lanczos interpolation of order 3: the slope of the response
-# over ± half a pixel, where the derivative at zero would be 2 % steeper.
-SECANT = (0.777406986, -0.178185210, 0.021856049)
 
 
 class TemplateImages(NamedTuple):
     """The template and what is computed of it in advance to register a frame against it.
 
-    image (y, x) float32 [ADU]; gauss_newton (3, y, x) float32: the Gauss–Newton images V; limit (by, x) float32 [ADU]:
-    residuals from their block's level are clipped at ± limit; window (4,) int64: the top, bottom, left, right of what
-    is compared.
+    image (y, x) float32 [ADU]; steps (3, y, x) int8 and scale (by, bx, 3) float32: the Gauss–Newton images V, in steps
+    of a 127th of the largest of their block; limit (by, x) float32 [ADU]: residuals from their block's level are
+    clipped at ± limit; window (4,) int64: the top, bottom, left, right of what is compared.
+
+    In steps of whole numbers they take a quarter of the memory, of which every frame reads all: a frame's projection
+    takes half as long. H is that of the images in steps, so that shifts are none the wronger; they lose at most
+    256 / 12 / 127², .0013, of the information.
     """
 
     image: np.ndarray
-    gauss_newton: np.ndarray
+    steps: np.ndarray
+    scale: np.ndarray
     limit: np.ndarray
     window: np.ndarray
 
@@ -64,149 +62,6 @@ class Light(NamedTuple):
     slope_y: np.float32
     slope_x: np.float32
     levels: np.ndarray
-
-
-@kernel(error_model="numpy")
-def build_images(template, kernel, noise, by, matrix):  # type: ignore[no-untyped-def]
-    """Compute the Gauss–Newton images, the limit and the normal matrix of the blocks in row `by` from template.image.
-
-    TemplateImages; kernel (k,) float32: symmetric smoothing along each axis; noise (bx, 3): the variance of a pixel is
-    noise[0] + noise[1] · image, at least noise[2] [ADU²]; matrix (by, bx, 3, 3): H of each block.
-    """
-    image, images, limit, window = template
-    height, width = image.shape
-    first, last = by * BLOCK_PX, min((by + 1) * BLOCK_PX, height)
-    top, bottom, left, right = window[0], window[1], window[2], window[3]
-    count = last - first
-    smooth = np.empty((count + 2, width + 2), np.float32)  # one more pixel all round
-    _smooth(image, window, kernel, first - 1, smooth)
-    slopes, variance = np.empty((3, count, width), np.float32), np.empty((count, width), np.float32)
-    _fill_slopes(image, window, first, slopes)
-    for i in range(count):
-        y = first + i
-        for bx in range(matrix.shape[1]):
-            p, q = bx * BLOCK_PX, min((bx + 1) * BLOCK_PX, width)
-            _variance(smooth[i + 1, p + 1 : q + 1], noise[bx], variance[i, p:q])
-        for x in range(width):
-            images[0, y, x] = (smooth[i + 2, x + 1] - smooth[i, x + 1]) * np.float32(0.5)
-            images[1, y, x] = (smooth[i + 1, x + 2] - smooth[i + 1, x]) * np.float32(0.5)
-            images[2, y, x] = smooth[i + 1, x + 1]
-    for x in range(width):
-        limit[by, x] = 0
-    for i in range(count):
-        add_scaled(variance[i], np.float32(CLIP_SIGMA**2 / count), limit[by])
-    _widen_limit(slopes, limit[by])
-    for i in range(count):  # weights in place of variances
-        inside = top <= first + i < bottom
-        for x in range(width):
-            variance[i, x] = np.float32(1) / variance[i, x] if inside and left <= x < right else np.float32(0)
-    products = np.empty(width, np.float32)
-    for j in range(3):
-        _centre(images[j, first:last], variance, products)
-        for k in range(3):
-            for x in range(width):
-                products[x] = 0
-            for i in range(count):
-                add_product(images[j, first + i], slopes[k, i], products)
-            for bx in range(matrix.shape[1]):
-                total = 0.0
-                for x in range(bx * BLOCK_PX, min((bx + 1) * BLOCK_PX, width)):
-                    total += products[x]
-                matrix[by, bx, j, k] = total
-
-
-@part(error_model="numpy")
-def _smooth(image, window, kernel, first, smooth):  # type: ignore[no-untyped-def]
-    """Write rows of an image (y, x) from `first` on, smoothed along both axes, to smooth (n, x + 2): one pixel more at
-    each end. What lies outside the window (4,) repeats its border."""
-    width, radius = image.shape[1], len(kernel) // 2
-    top, bottom, left, right = window[0], window[1], window[2], window[3]
-    wide = np.empty(width + 2 * radius + 2, np.float32)
-    for i in range(len(smooth)):
-        for x in range(len(wide)):
-            wide[x] = 0
-        middle, here = wide[radius + 1 : radius + 1 + width], first + i
-        add_scaled(image[min(max(here, top), bottom - 1)], kernel[radius], middle)
-        for k in range(radius):
-            y, z = min(max(here - radius + k, top), bottom - 1), min(max(here + radius - k, top), bottom - 1)
-            _add_two(image[y], image[z], (kernel[k], kernel[k]), middle)
-        for x in range(left):
-            middle[x] = middle[left]
-        for x in range(right, width):
-            middle[x] = middle[right - 1]
-        for x in range(radius + 1):
-            wide[x], wide[radius + 1 + width + x] = middle[0], middle[width - 1]
-        for x in range(width + 2):
-            smooth[i, x] = 0
-        add_scaled(wide[radius : radius + width + 2], kernel[radius], smooth[i])
-        for k in range(radius):
-            end = 2 * radius - k
-            _add_two(wide[k : k + width + 2], wide[end : end + width + 2], (kernel[k], kernel[k]), smooth[i])
-
-
-@part(error_model="numpy")
-def _fill_slopes(image, window, first, slopes):  # type: ignore[no-untyped-def]
-    """Write ∂_y, ∂_x (SECANT) and the image itself, of its rows (y, x) from `first` on, to slopes (3, n, x)."""
-    width = image.shape[1]
-    top, bottom, left, right = window[0], window[1], window[2], window[3]
-    padded = np.empty(width + 6, np.float32)
-    for i in range(slopes.shape[1]):
-        y = first + i
-        for x in range(width + 6):
-            padded[x] = image[y, min(max(x - 3, left), right - 1)]
-        for x in range(width):
-            slopes[0, i, x], slopes[1, i, x], slopes[2, i, x] = 0, 0, image[y, x]
-        for k in range(3):
-            both = np.float32(SECANT[k]), -np.float32(SECANT[k])
-            _add_two(image[min(y + k + 1, bottom - 1)], image[max(y - k - 1, top)], both, slopes[0, i])
-            _add_two(padded[4 + k : 4 + k + width], padded[2 - k : 2 - k + width], both, slopes[1, i])
-
-
-@kernel
-def _add_two(a, b, factors, total):  # type: ignore[no-untyped-def]
-    """Two rows at a time: the sum is read and written half as often."""
-    f, g = factors
-    for i in range(len(total)):
-        total[i] += a[i] * f + b[i] * g
-
-
-@part(error_model="numpy")
-def _widen_limit(slopes, limit):  # type: ignore[no-untyped-def]
-    steepest = np.zeros(len(limit), np.float32)
-    for i in range(slopes.shape[1]):
-        for x in range(len(limit)):
-            steepest[x] = max(steepest[x], abs(slopes[0, i, x]) + abs(slopes[1, i, x]))
-    for x in range(len(limit)):
-        limit[x] = np.sqrt(limit[x]) + np.float32(CLIP_PX) * steepest[x]
-
-
-@part(error_model="numpy")
-def _variance(intensity, noise, variance):  # type: ignore[no-untyped-def]
-    for x in range(len(variance)):
-        variance[x] = max(np.float32(noise[0]) + np.float32(noise[1]) * intensity[x], np.float32(noise[2]))
-
-
-@part(error_model="numpy")
-def _centre(image, weights, scratch):  # type: ignore[no-untyped-def]
-    """Subtract each block's weighted mean from a row of blocks (y, x), then multiply by the weights; scratch (x,)."""
-    count, width = image.shape
-    weight = np.zeros(width, np.float32)
-    for x in range(width):
-        scratch[x] = 0
-    for i in range(count):
-        add_product(image[i], weights[i], scratch)
-        add(weights[i], weight)
-    for start in range(0, width, BLOCK_PX):
-        stop = min(start + BLOCK_PX, width)
-        scratch[start:stop] = scratch[start:stop].sum() / max(weight[start:stop].sum(), np.float32(1e-30))
-    for i in range(count):
-        _subtract_and_scale(scratch, weights[i], image[i])
-
-
-@part(error_model="numpy")
-def _subtract_and_scale(mean, weight, row):  # type: ignore[no-untyped-def]
-    for x in range(len(row)):
-        row[x] = (row[x] - mean[x]) * weight[x]
 
 
 @kernel

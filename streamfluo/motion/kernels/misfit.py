@@ -11,6 +11,23 @@ _ONE, _TWO = np.uint64(1), np.uint64(2)
 
 
 @kernel
+def lacking(frame, template, shifts, expected, told, rows):  # type: ignore[no-untyped-def]
+    """Add rows (first, stop) of blocks as `add_misfit` does; returns `missing_structure` of what was added till now,
+    and the template's contrast where the frame fits.
+
+    told: stride; sums (by, bx, 4); the noise's variance (by, bx) [ADU²]; projections (by, bx, 5) and matrix
+    (by, bx, 3, 3) of the last step.
+    """
+    stride, sums, noise, projections, matrix = told
+    add_misfit(frame, template, shifts, expected, stride, sums, rows)
+    contrast = 0.0
+    for by in range(noise.shape[0]):
+        for bx in range(noise.shape[1]):
+            contrast += projections[by, bx, 3] * matrix[by, bx, 2, 2]
+    return missing_structure(sums, noise, template[4]), contrast
+
+
+@part
 def add_misfit(frame, template, shifts, expected, stride, sums, rows):  # type: ignore[no-untyped-def]
     """Add to sums (by, bx, 4) what tells, of some rows of blocks, what structure a frame lacks of the template.
 
@@ -19,7 +36,7 @@ def add_misfit(frame, template, shifts, expected, stride, sums, rows):  # type: 
     levels are interpolated. Frame; TemplateImages; shifts (by, bx, 2) int64 [px]; expected: the Light, and what the
     shift has beyond the integer one (2, by, bx) float32 [px]; rows (first, stop) of blocks are taken.
     """
-    image, _, _, window = template
+    image, _, _, _, window = template
     scratch, columns = np.empty((5, image.shape[1]), np.float32), np.empty((4, image.shape[1]), np.float32)
     row, runs = scratch[0], np.empty((shifts.shape[1], 4), np.int64)
     levels = expected[0][3].copy()
@@ -54,7 +71,7 @@ def _add_row(template, taken, levels, gain, scratch, columns):  # type: ignore[n
 
     scratch (5, x): the row of the frame, what the shift has beyond the integer one along y and x, and two to write to.
     """
-    image, _, _, window = template
+    image, _, _, _, window = template
     y, runs = taken
     row, level = scratch[0], scratch[3]
     for n in range(len(runs)):  # at its ends the template's slope is not known, or another shift follows
@@ -66,7 +83,7 @@ def _add_row(template, taken, levels, gain, scratch, columns):  # type: ignore[n
     _add_products(scratch, columns)
 
 
-@kernel
+@part
 def missing_structure(sums, noise, window):  # type: ignore[no-untyped-def]
     """Return the structure that a frame lacks of the template, in squares of noise σ over the template, at least.
 

@@ -2,14 +2,14 @@
 
 import numpy as np
 
-from ...pixels.kernels.kernel import kernel
+from ...pixels.kernels.kernel import kernel, part
 from .frame_rows import BLOCK_PX, fill_levels, find_runs, rise, take_row
 
 REJECT_LIMITS = np.float32(3)
 _A, _B, _C, _D, _E = (np.uint64(n) for n in range(5))  # of the rows of small arrays, without a sign
 
 
-@kernel
+@part
 def project_residuals(frame, template, shifts, expected, sums, rows):  # type: ignore[no-untyped-def]
     """Write each block's Σ V·r of r = frame(y + s_y, x + s_x) − gain · template, inside what was seen of the frame.
 
@@ -18,7 +18,7 @@ def project_residuals(frame, template, shifts, expected, sums, rows):  # type: i
     and that were seen. Residuals three times beyond the limit (hot pixels, cosmic rays) and NaN do not fit and count
     for nothing; rows (first, stop) of blocks are taken.
     """
-    image, images, _, window = template
+    image, _, _, _, window = template
     count, width = sums.shape[1], image.shape[1]
     columns, scratch, runs = (
         np.empty((5, count * BLOCK_PX), np.float32),
@@ -34,7 +34,7 @@ def project_residuals(frame, template, shifts, expected, sums, rows):  # type: i
             take_row(frame, runs[:shared], y, upper)
             take_row(frame, runs[:shared], y + 1 if y + 1 < bottom else 2 * len(image), lower)
             _add_rows(template, expected, (y, min(y + 1, bottom - 1)), scratch, columns)
-        _write_sums(_sum_blocks(columns), (frame[1], images, window), shifts, by, sums)
+        _write_sums(_sum_blocks(columns), (frame[1], template), shifts, by, sums)
 
 
 @kernel
@@ -43,7 +43,7 @@ def _begin_blocks(template, expected, by, scratch, columns):  # type: ignore[no-
     columns[:] = np.float32(0)
     scratch[:2] = np.float32(np.nan)
     fill_levels(expected[0], by, np.float32(0), scratch[2])
-    most, limit, reach = scratch[3], template[2][by], expected[1]
+    most, limit, reach = scratch[3], template[3][by], expected[1]
     for x in range(len(most)):
         most[x] = reach * limit[x]
 
@@ -55,7 +55,7 @@ def _add_rows(template, expected, at, scratch, columns):  # type: ignore[no-unty
     Two rows at a time: the sums of columns are read and written half as often, a third of the time. Rows are told by
     numbers without a sign: slices of them take and give back their arrays, a fifth of the time.
     """
-    image, images, _, _ = template
+    image, images, _, _, _ = template
     (gain, slope, _, _), _ = expected
     y, z, rise_y, rise_z = np.uint64(at[0]), np.uint64(at[1]), rise(slope, at[0]), rise(slope, at[1])
     for x in range(image.shape[1]):
@@ -66,9 +66,9 @@ def _add_rows(template, expected, at, scratch, columns):  # type: ignore[no-unty
         fits_y, fits_z = abs(e) < REJECT_LIMITS * most, abs(g) < REJECT_LIMITS * most
         e = min(max(e, -most), most) if fits_y else np.float32(0)
         g = min(max(g, -most), most) if fits_z else np.float32(0)
-        columns[_A, i] += images[_A, y, i] * e + images[_A, z, i] * g
-        columns[_B, i] += images[_B, y, i] * e + images[_B, z, i] * g
-        columns[_C, i] += images[_C, y, i] * e + images[_C, z, i] * g
+        columns[_A, i] += np.float32(images[_A, y, i]) * e + np.float32(images[_A, z, i]) * g
+        columns[_B, i] += np.float32(images[_B, y, i]) * e + np.float32(images[_B, z, i]) * g
+        columns[_C, i] += np.float32(images[_C, y, i]) * e + np.float32(images[_C, z, i]) * g
         columns[_D, i] += e + g
         columns[_E, i] += (np.float32(1) if fits_y else np.float32(0)) + (np.float32(1) if fits_z else np.float32(0))
 
@@ -77,9 +77,9 @@ def _add_rows(template, expected, at, scratch, columns):  # type: ignore[no-unty
 def _write_sums(blocks, where, shifts, by, sums):  # type: ignore[no-untyped-def]
     """Write what `_sum_blocks` gave (5, bx) to sums (by, bx, 5).
 
-    where: the Window that was seen of the frame, the Gauss–Newton images, the window of the template.
+    where: the Window that was seen of the frame, and the TemplateImages.
     """
-    (seen_top, seen_bottom, seen_left, seen_right), images, window = where
+    (seen_top, seen_bottom, seen_left, seen_right), (_, images, scale, _, window) = where
     top, bottom = max(by * BLOCK_PX, window[0]), min((by + 1) * BLOCK_PX, images.shape[1], window[1])
     for bx in range(sums.shape[1]):
         left, right = max(bx * BLOCK_PX, window[2]), min((bx + 1) * BLOCK_PX, window[3])
@@ -88,15 +88,15 @@ def _write_sums(blocks, where, shifts, by, sums):  # type: ignore[no-untyped-def
         p, q = max(left, seen_left - dx), min(right, seen_right - dx)
         pixels, inside = max(0, bottom - top) * max(0, right - left), max(0, b - a) * max(0, q - p)
         for j in range(3):
-            sums[by, bx, j] = blocks[j, bx]
+            sums[by, bx, j] = blocks[j, bx] * scale[by, bx, j]
         sums[by, bx, 3], sums[by, bx, 4] = blocks[4, bx] / max(pixels, 1), inside / max(pixels, 1)
         if 0 < inside < pixels:  # part of a block: subtract the mean of that part
             for j in range(3):
-                weight = 0.0
+                steps = 0
                 for y in range(a, b):
                     for x in range(p, q):
-                        weight += images[j, y, x]
-                sums[by, bx, j] -= weight * blocks[3, bx] / inside
+                        steps += images[j, y, x]
+                sums[by, bx, j] -= scale[by, bx, j] * steps * blocks[3, bx] / inside
 
 
 @kernel

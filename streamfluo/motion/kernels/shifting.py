@@ -122,18 +122,18 @@ def _weights(coefficients, fraction, weights):  # type: ignore[no-untyped-def]
 def update_template(frame, template, counts, mean, rates, band):  # type: ignore[no-untyped-def]
     """Move rows (first, stop) of template.image and mean (y, x) float32 towards a CorrectedFrame inside its window.
 
-    TemplateImages; FrameCounts, this frame counted; rates: mean_rate, float32, whether the template is frozen, and the
-    light's common level. A pixel of the template moves by 1/n of its residual, n its number of frames, at least by
-    1/memory; the mean by mean_rate. The residual r is what the frame's light leaves, its gain and what is added to all
-    of it: light that comes and goes would leave steps where frames end. What lies beyond the limit from its block's
-    level counts with the weight (limit / |r|)³, which rejects hot pixels and cosmic rays; NaN counts as 0. A frozen
+    TemplateImages; FrameCounts, this frame counted; rates: mean_rate, float32, and whether the template is frozen. A
+    pixel of the template moves by 1/n of its residual, n its number of frames, at least by 1/memory; the mean by
+    mean_rate. The residual r is what the frame's light leaves, its gain and what is added to all of it: light that
+    comes and goes would leave steps where frames end. What lies beyond the limit from its block's level counts with the
+    weight (limit / |r|)³, which rejects hot pixels and cosmic rays; NaN counts as 0. A frozen
     template does not move, its mean does. Cost at 512 × 512: 3 copies.
     """
     registered, pixels, (top, bottom, left, right), light = frame
-    image, _, limit, _ = template
+    image, _, _, limit, _ = template
     rows, columns, memory = counts
-    mean_rate, frozen, common = rates
-    first, stop = max(top, band[0]), min(bottom, band[1])
+    mean_rate, frozen = rates
+    first, stop, common = max(top, band[0]), min(bottom, band[1]), np.float32(0 if frozen else common_level(light))
     scratch = np.empty((3, image.shape[1]), np.float32)
     rate_x, level, local, by = scratch[0], scratch[1], scratch[2], -1
     for x in range(left, right):
@@ -149,7 +149,7 @@ def update_template(frame, template, counts, mean, rates, band):  # type: ignore
         _update_mean(pixels, (y, left, right), mean_rate, mean)
 
 
-@kernel
+@part
 def common_level(light):  # type: ignore[no-untyped-def]
     """Return the median level [ADU] of the blocks that were seen, less the slopes: what is added in the middle."""
     _, slope_y, slope_x, levels = light
@@ -205,7 +205,7 @@ def update_noise(frame, template, by, scale, rate, noise):  # type: ignore[no-un
     are left out. The intensity is the template's mean.
     """
     registered, _, _, (gain, slope, _, _) = frame
-    image, _, limit, _ = template
+    image, _, _, limit, _ = template
     variance, intensity = noise
     height, width = image.shape
     levels, columns = np.empty(width, np.float32), np.zeros((4, width))
@@ -243,7 +243,8 @@ def _add_squares(row, light, columns):  # type: ignore[no-untyped-def]
 
 @kernel
 def correlation_sums(corrected, template, window, step, columns, band):  # type: ignore[no-untyped-def]
-    """Add to columns (6, x) float32 what `coefficient` needs of two images (y, x) in every `step`-th row of a window.
+    """Add to columns (6, x) float32 what `coefficient` needs of two images (y, x) in every `step`-th row of a window,
+    and return it of what was added till now.
 
     Of the columns (first, stop) from the left of the window on; NaN is left out. Values count from the template's
     first, beside which sums of float32 lose 10⁻⁶.
@@ -251,9 +252,10 @@ def correlation_sums(corrected, template, window, step, columns, band):  # type:
     top, bottom, left, _ = window
     for y in range(top, bottom, step):
         _add_products(corrected, template, (y, left, *band), template[top, left], columns)
+    return coefficient(columns)
 
 
-@kernel
+@part
 def coefficient(columns):  # type: ignore[no-untyped-def]
     """Return the correlation coefficient of two images from their `correlation_sums` (6, x), NaN if undefined."""
     total = np.zeros(6)
@@ -307,34 +309,3 @@ def fraction_from(frame, level, step):  # type: ignore[no-untyped-def]
             found += frame[y, x] >= level
         n += frame.shape[1]
     return found / n
-
-
-@kernel
-def subtract_noise_bias(counts, window, by, noise_share, matrix, noise_bias):  # type: ignore[no-untyped-def]
-    """Subtract from the normal matrices of the blocks in row `by` the part that the template's own noise causes.
-
-    FrameCounts; window (4,); noise_share (2,): that of slopes and of intensity for a pixel of one frame, scaled by
-    Σ 1/n over the block, n the lesser count of a pixel's row and column; matrix (by, bx, 3, 3); noise_bias (by, bx):
-    the second part, written.
-    """
-    rows, columns, memory = counts
-    most = 2 * memory - 1  # frames that a mean with this memory is worth
-    count = np.zeros(len(columns))
-    inverse_x, total = np.zeros(len(columns)), np.zeros(noise_bias.shape[1])
-    for x in range(window[2], window[3]):
-        inverse_x[x] = 1 / max(min(columns[x], most), 1)
-    for y in range(max(by * BLOCK_PX, window[0]), min((by + 1) * BLOCK_PX, window[1])):
-        _add_larger(1 / max(min(rows[y], most), 1), inverse_x[window[2] : window[3]], count[window[2] : window[3]])
-    for x in range(window[2], window[3]):
-        total[x // BLOCK_PX] += count[x]
-    for bx in range(len(total)):
-        matrix[by, bx, 0, 0] -= noise_share[0] * total[bx]
-        matrix[by, bx, 1, 1] -= noise_share[0] * total[bx]
-        noise_bias[by, bx] = noise_share[1] * total[bx]
-        matrix[by, bx, 2, 2] -= noise_bias[by, bx]
-
-
-@kernel
-def _add_larger(one, others, total):  # type: ignore[no-untyped-def]
-    for x in range(len(total)):
-        total[x] += max(one, others[x])

@@ -14,6 +14,7 @@ from ...pixels.kernels.kernel import kernel, part
 FILTERED, BACKGROUND = 0, 1
 WORD_PX = 8  # of marks, which are looked at together
 BAND = 16  # rows that a kernel goes through in one call
+STRIP = 64  # rows down which one sum of the box's columns moves
 PAIRS = 4  # of weights that one loop adds up without writing in between
 
 
@@ -64,8 +65,6 @@ def filter_frame(frame, window, sensor, least, search):  # type: ignore[no-untyp
             _box_rows(electrons, (first, last, pad - reach, width), reach, rows)
         begin, end = max(first - lag, 0), min(first + BAND - lag, height)
         if begin < end:
-            if begin == 0:
-                _begin_columns(boxed, reach, height - 1, column)
             for k in range(1, len(weights), PAIRS):
                 _smooth_columns(smooth, (begin, end, height - 1, width), weights, k, q)
             _subtract_background(boxed, (begin, end, height - 1, width), reach, column, search.filtered)
@@ -222,17 +221,6 @@ def _mean_four(sums, electrons, at, span, out):  # type: ignore[no-untyped-def]
 
 
 @kernel(error_model="numpy", fastmath={"contract"})
-def _begin_columns(rows, reach, most, column):  # type: ignore[no-untyped-def]
-    """Write the sums of columns over the box of the first row, but for its last row."""
-    for x in range(len(column)):
-        column[x] = 0
-    for y in range(-reach, reach):
-        row = np.uint64(min(max(y, 0), most) & (len(rows) - 1))
-        for x in range(len(column)):
-            column[x] += rows[row, x]
-
-
-@kernel(error_model="numpy", fastmath={"contract"})
 def _subtract_background(rows, at, reach, column, filtered):  # type: ignore[no-untyped-def]
     """Move the sums of columns down, at (first row, last row, last row of all, number of pixels); write the background,
     and subtract it from q."""
@@ -240,6 +228,13 @@ def _subtract_background(rows, at, reach, column, filtered):  # type: ignore[no-
     turn, scale = len(rows) - 1, np.float32(1 / (2 * reach + 1))
     q, background = np.uint64(FILTERED), np.uint64(BACKGROUND)
     for y in range(first, last):
+        if y % STRIP == 0:  # anew: a sum that moves down carries what it rounds off
+            for x in range(len(column)):
+                column[x] = 0
+            for k in range(y - reach, y + reach):
+                row = np.uint64(min(max(k, 0), most) & turn)
+                for x in range(len(column)):
+                    column[x] += rows[row, x]
         new, old, to = np.uint64(min(y + reach, most) & turn), np.uint64(max(y - reach, 0) & turn), np.uint64(y)
         for x in range(width):
             total = column[x] + rows[new, x]
