@@ -14,7 +14,7 @@ from streamfluo.core.registry import operators
 from streamfluo.testing.strict_card import StrictCard
 
 NVCC = shutil.which("nvcc") or shutil.which("nvcc", path="/usr/local/cuda/bin:/usr/local/bin")
-WORDS = Path(streamfluo.__file__).parent / "pixels/kernels/card_gpu.py"
+WORDS = Path(streamfluo.__file__).parent / "pixels/card_gpu.py"
 
 
 class Sources(StrictCard):
