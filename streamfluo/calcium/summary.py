@@ -10,12 +10,14 @@ import numpy as np
 
 from ..core.afterwards import Afterwards
 from ..core.block import Block
+from ..core.card_block import on_device
 from ..core.grid import GRID_FRAMES, FrameGrid
 from ..core.operator import NO_VALUES, Gives, Mergeable, Output, Presents, Values
 from ..core.registry import register
 from ..core.spec import Spec
 from ..core.state import State, require_int
 from ..core.unseen import VALID, known_pixels, seen_parts
+from .card_summary import CardSummarySums
 from .summary_sums import SummarySums
 
 IMAGES = ("local_correlation", "peak_to_noise", "correlation_peak_to_noise", "max", "std")
@@ -34,6 +36,7 @@ class Summary(Mergeable):
     more, and at most 31 waiting frames.
     """
 
+    devices = ("cpu", "gpu")
     may_need = (VALID,)
     gives = (
         Gives("frames", "snapshot", (), "", "number of frames in the images"),
@@ -51,15 +54,17 @@ class Summary(Mergeable):
 
     def __init__(self, params: Any, spec: Spec, device: str = "cpu") -> None:
         super().__init__(params, spec, device)
-        self._grid = FrameGrid(spec)
+        self._grid = FrameGrid(spec, self.card)
         self._afterwards = Afterwards()
-        self._sums = SummarySums(spec.shape, spec.dtype)
+        given = (spec.shape, spec.dtype)
+        self._sums = SummarySums(*given) if self.card is None else CardSummarySums(*given, self.card)
         self._first_index = self._next_index = -1  # of the frames seen, and one past the last
 
     def update(self, block: Block, inputs: Values = NO_VALUES) -> Output:
         self._afterwards.wait()
-        block = known_pixels(block)
-        ends_cell = len(block) < GRID_FRAMES and block.stop % GRID_FRAMES == 0
+        block = known_pixels(on_device(block, self.card))
+        singly = len(block) < GRID_FRAMES and self.card is None  # a card goes on by itself
+        ends_cell = singly and block.stop % GRID_FRAMES == 0
         for part in seen_parts(block, inputs):
             for cell in self._pushed(part):
                 if ends_cell and len(cell) == GRID_FRAMES:  # the last one: nothing of this block comes behind it
@@ -71,8 +76,8 @@ class Summary(Mergeable):
     def _pushed(self, part: Block) -> Iterator[np.ndarray]:
         """Yield the cells that consecutive frames complete."""
         if self._first_index < 0:
+            self._sums.begin(part.cut(part.index, part.index + 1).pixels[0])
             self._first_index = part.index
-            self._sums.begin(part.pixels[0])
         elif part.index != self._next_index:
             self.gap(self._next_index, part.index - self._next_index)
         self._next_index = part.stop
@@ -128,9 +133,10 @@ class Summary(Mergeable):
         )
 
 
-def _read(sums: SummarySums, waiting: np.ndarray, wanted: Sequence[str]) -> dict[str, np.ndarray]:
+def _read(sums: SummarySums, waiting: Any, wanted: Sequence[str]) -> dict[str, np.ndarray]:
     if len(waiting):
         sums.add(waiting)
+    sums.to_read()
     found: dict[str, np.ndarray] = {}
     for name in wanted:
         if name == "frames":

@@ -96,6 +96,7 @@ class SummarySums:
     def absorb(self, other: SummarySums, follows: bool) -> None:
         """Add the sums of later frames; `follows`: the first of them came directly after the last one here."""
         self._own()
+        other.to_read()
         mine, theirs = self._sums, other._about(self._sums.pivot)
         for name in ("total", "squares", "right", "down", "steps", "missing", "alone"):
             array = getattr(mine, name)
@@ -187,12 +188,20 @@ class SummarySums:
         if self._lent:
             self._take({name: array.copy() for name, array in self._arrays().items()})
 
+    def to_read(self) -> None:
+        """Have the arrays where they are read, before images are asked for."""
+
     def _arrays(self) -> dict[str, np.ndarray]:
+        self.to_read()
         return {**self._sums._asdict(), "first": self._first, "last": self._last}
 
     def _take(self, arrays: Mapping[str, np.ndarray]) -> None:
+        self._hold(arrays)
+        self._lent = False
+
+    def _hold(self, arrays: Mapping[str, np.ndarray]) -> None:
         self._sums = NeighbourSums(*(arrays[name] for name in NeighbourSums._fields))
-        self._first, self._last, self._lent = arrays["first"], arrays["last"], False
+        self._first, self._last = arrays["first"], arrays["last"]
 
     def state(self) -> State:
         """Return all carried values as state entries."""

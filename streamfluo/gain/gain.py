@@ -10,6 +10,7 @@ import numpy as np
 from msgspec import Meta
 
 from ..core.block import Block
+from ..core.card_block import on_device
 from ..core.grid import FrameGrid
 from ..core.operator import NO_VALUES, Gives, Mergeable, Output, Presents, Values
 from ..core.params import Params
@@ -17,6 +18,7 @@ from ..core.registry import register
 from ..core.spec import Spec
 from ..core.state import State, require_int
 from ..core.unseen import VALID, known_pixels, seen_parts
+from .card_sums import CardStepSums
 from .dark import WANTED, dark_of_file, known_dark
 from .fit import fit_photon_transfer
 from .kernels.bins import equal_bins, median_and_variance
@@ -64,6 +66,7 @@ class Gain(Mergeable):
 
     version = 3
     Params = GainParams
+    devices = ("cpu", "gpu")
     from_file = {"dark": dark_of_file}
     may_need = (VALID,)
     gives = (
@@ -93,7 +96,8 @@ class Gain(Mergeable):
     def __init__(self, params: GainParams, spec: Spec, device: str = "cpu") -> None:
         super().__init__(params, spec, device)
         self._dark = known_dark(params.dark, spec)
-        self._grid, self._sums = FrameGrid(spec), StepSums(spec)
+        self._grid = FrameGrid(spec, self.card)
+        self._sums = StepSums(spec) if self.card is None else CardStepSums(spec, self.card)
         self._sample = FrameSample(spec, params.sample_mib) if params.method == "reference" else None
         self._next_index = 0
         self._known: Reading | None = None
@@ -103,7 +107,7 @@ class Gain(Mergeable):
         self.params, self._known = params, None
 
     def update(self, block: Block, inputs: Values = NO_VALUES) -> Output:
-        block = known_pixels(block)
+        block = known_pixels(on_device(block, self.card))
         self._known = None
         for part in seen_parts(block, inputs):
             if part.index != self._next_index:
@@ -158,7 +162,7 @@ class Gain(Mergeable):
     def _add(self, first: int, cell: np.ndarray) -> None:
         self._sums.add(first, cell.reshape(len(cell), -1))
         if self._sample is not None:
-            self._sample.add(first, cell)
+            self._sample.add(first, self._on_host(cell))
 
     def _flush(self) -> None:
         first = self._next_index - len(self._grid.waiting)
@@ -174,8 +178,11 @@ class Gain(Mergeable):
         sums.add(first, waiting.reshape(len(waiting), -1))
         sample = self._sample.copy() if self._sample is not None else None
         if sample is not None:
-            sample.add(first, waiting)
+            sample.add(first, self._on_host(waiting))
         return sums, sample
+
+    def _on_host(self, frames: Any) -> np.ndarray:
+        return frames if self.card is None else self.card.get(frames)
 
     def _compile(self) -> None:
         """Compile every kernel for the types of this stream."""
@@ -185,6 +192,8 @@ class Gain(Mergeable):
         sums = StepSums(self.spec)
         sums.add(0, blank)
         sums.merge(sums)
+        if self.card is not None:
+            CardStepSums(self.spec, self.card).add(0, self.card.put(blank))
         steady = np.linspace(1000.0, 9000.0, 4000)  # with so many frames that the gain is determined
         trial = Pixels(steady, steady, steady, steady.sum(), steady.sum(), 9999, 9998, np.zeros(4000, bool))
         sums.pixels(np.zeros(pixels, bool))

@@ -103,10 +103,22 @@ class PatchSums:
 
     def add(self, cell: np.ndarray, last: np.ndarray, linked: np.ndarray) -> None:
         """Add consecutive frames (n, p) that follow the frame last (p,); linked (n,): whether a frame's step counts."""
-        if len(cell) and not len(self.places):
-            self._place(_seen_window(cell[0].reshape(self._shape)))
-        steps = np.zeros((len(cell), len(self.places)))
-        accumulate_patches(cell, last, linked, self.places, steps, self.sums["neighbour_products"])
+        if len(cell):
+            self.place_in(cell[0])
+        self._accumulate(cell, last, linked, self.places)
+
+    def place_in(self, frame: np.ndarray) -> None:
+        """Lay the patches where a first frame (p,) was seen, unless they lie somewhere."""
+        if not len(self.places):
+            self._place(_seen_window(frame.reshape(self._shape)))
+
+    def add_placed(self, cell: np.ndarray, last: np.ndarray, linked: np.ndarray) -> None:
+        """`add` of the pixels of the patches alone, (n, places) and (places,)."""
+        self._accumulate(cell, last, linked, np.arange(self.places.size).reshape(self.places.shape))
+
+    def _accumulate(self, cell: np.ndarray, last: np.ndarray, linked: np.ndarray, places: np.ndarray) -> None:
+        steps = np.zeros((len(cell), len(places)))
+        accumulate_patches(cell, last, linked, places, steps, self.sums["neighbour_products"])
         if len(cell):
             self.sums["patch_products"] += steps.T @ steps
 

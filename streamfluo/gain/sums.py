@@ -70,7 +70,7 @@ class StepSums:
 
     def copy(self) -> StepSums:
         """Return an independent copy."""
-        copy = StepSums.__new__(StepSums)
+        copy = type(self).__new__(type(self))
         copy.__dict__ |= self.__dict__
         copy.maps = {name: array.copy() for name, array in self.maps.items()}
         copy.counts, copy.totals, copy.patches = dict(self.counts), dict(self.totals), self.patches.copy()

@@ -15,7 +15,7 @@ from ..core.operator import NO_VALUES, Gives, Presents, SnapshotOperator, Values
 from ..core.params import Params
 from ..core.registry import register
 from ..core.spec import Spec
-from ..pixels.cosine_interpolation import interpolate_cosine
+from ..pixels.cosine_interpolation import interpolate_cosine, interpolate_mirrored
 from ..pixels.kernels.two_state import balanced, linear_root
 from .compression import compress_locally
 from .deconvolution_steps import gaussian_psf, lucy_step, shrink_kernel, wiener_filter
@@ -89,6 +89,9 @@ class Reconstruct(SnapshotOperator):
 
     version = 2
     Params = ReconstructParams
+    devices = ("cpu", "gpu")
+    # Other Fourier transforms: 1e-12 of each largest value, but `linearised`, a root that makes more of what is near 0.
+    twin_tolerance = 1e-4
     from_file = {"psf": psf_of_file}
     gives = _gives(4, True)
     presents = Presents(
@@ -131,11 +134,11 @@ class Reconstruct(SnapshotOperator):
     def _compute(self, name: str, inputs: Values, made: dict[str, np.ndarray]) -> np.ndarray:
         p = self.params
         if name == "widefield":
-            return np.asarray(interpolate_cosine(_known(inputs["mean"]), self._steps))
+            return self._interpolated(_known(inputs["mean"]), self._steps)
         if name == "status":
             return np.array(f"{self._status(inputs)}; {sign_sentence(self._signed(inputs), p.order)}")
         if name == "cumulant":
-            return np.asarray(interpolate_cosine(_known(inputs[self._source]), p.factor))
+            return self._interpolated(_known(inputs[self._source]), p.factor)
         if name == "deconvolved":
             sign = self._fine(self._signed(inputs).sign)
             return self._deconvolved(np.maximum(sign * self._make("cumulant", inputs, made), 0), inputs)
@@ -161,14 +164,26 @@ class Reconstruct(SnapshotOperator):
             return image
         if psf is None:
             return np.full(image.shape, np.nan)
+        if self.card is None:
+            return np.asarray(self._steps_of(image, psf, np))
+        return self.card.get(self._steps_of(self.card.put(image), self.card.put(psf), self.card.xp))
+
+    def _steps_of(self, image: Any, psf: Any, xp: Any) -> Any:
+        """Return an image deconvolved by a PSF, both of the array namespace `xp`."""
+        p = self.params
         if p.method == "shrinking-kernel":
-            return np.asarray(shrink_kernel(image, psf, p.exponent, p.iterations))
+            return shrink_kernel(image, psf, p.exponent, p.iterations, xp)
         if p.method == "wiener":
-            return np.asarray(wiener_filter(image, psf, p.snr))
+            return wiener_filter(image, psf, p.snr, xp)
         estimate = image
         for _ in range(p.iterations):
-            estimate = lucy_step(estimate, image, psf)
-        return np.asarray(estimate)
+            estimate = lucy_step(estimate, image, psf, xp)
+        return estimate
+
+    def _interpolated(self, image: np.ndarray, factor: int) -> np.ndarray:
+        if self.card is None:
+            return np.asarray(interpolate_cosine(image, factor))
+        return self.card.get(interpolate_mirrored(self.card.put(image), factor, self.card.xp))
 
     def _signed(self, inputs: Values) -> Signed:
         cumulant, light = (np.asarray(inputs[name], float) for name in (self._source, self._light))

@@ -297,7 +297,7 @@ def devices_agree(subject: Subject) -> None:
         except ConfigError:
             continue  # not to be had on this machine
         found = subject.results(twin, subject.feed(twin, subject.blocks()))
-        same(found, subject.whole(), f"{device} and {operator.device} differ", TOLERANCE)
+        same(found, subject.whole(), f"{device} and {operator.device} differ", operator.twin_tolerance)
 
 
 def _pass(check: Callable[..., Any], *args: Any) -> None:
