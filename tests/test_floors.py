@@ -63,7 +63,7 @@ FLOORS = {
 # library → where its door stands, as patterns of the path inside the package
 DOORS = {
     "numba": ("*/kernels/*.py",),
-    "cupy": ("pixels/kernels/card_gpu.py",),
+    "cupy": ("pixels/card_gpu.py",),
     "zmq": ("network/*.py",),
     "tifffile": ("sources/tiff*.py", "session/tiff_writer.py", "viewer/saving.py"),
     "h5py": ("sources/*.py", "session/hdf5_writer.py", "session/caiman_writer.py", "session/nwb_writer.py"),

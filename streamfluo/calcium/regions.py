@@ -9,6 +9,8 @@ import numpy as np
 from msgspec import Meta
 
 from ..core.block import Block
+from ..core.card import Card
+from ..core.card_block import frames_of, on_device
 from ..core.errors import ConfigError
 from ..core.loaded import Loaded, plain_array
 from ..core.operator import NO_VALUES, Gives, Operator, Output, Presents, Values
@@ -21,6 +23,7 @@ from ..core.unseen import VALID, known_pixels, valid_frames
 from ..pixels.region_masks import neuropils, region_masks
 from .extract.seeds import seeds_of_session
 from .kernels.region_means import region_means
+from .kernels.region_means_gpu import REGION_MEANS
 from .running_f0 import COARSE, RunningF0
 
 _Positive = Annotated[float, Meta(gt=0)]
@@ -79,6 +82,8 @@ class Regions(Operator):
     """
 
     Params = RegionsParams
+    devices = ("cpu", "gpu")
+    twin_tolerance = 2e-7  # a step of float32: sums of floats are added in another order
     version = 2  # the state knows its regions, which may be changed
     presents = Presents(("frames", "masks"), ("dff", "mean"))
     live = {"regions": [[[0, 0], [0, 5], [6, 5], [6, 0]], [[8, 9], [8, 15], [12, 12]], [[9, 1], [9, 4], [12, 3]]]}
@@ -107,14 +112,21 @@ class Regions(Operator):
         self._areas = self._areas_of(params)
         stretch = max(1, round(params.f0_window_s / interval_s / COARSE))
         self._f0 = RunningF0(self._areas.regions, stretch, params.f0_percentile)
-        self._means_of(Block(0, np.zeros(1, np.int64), np.zeros((1, *spec.shape), spec.dtype)).pixels)
+        if self.card is None:
+            self._means_of(Block(0, np.zeros(1, np.int64), np.zeros((1, *spec.shape), spec.dtype)).pixels)
+        else:
+            total = "int64" if np.dtype(spec.dtype).kind in "iu" else "float64"
+            self._of_card = self.card.compiled(REGION_MEANS, PIXEL=spec.dtype, TOTAL=total)["region_means"]
+            self._placed = _placed(self._areas, self.card)
 
     def prepare(self, params: RegionsParams) -> None:
         self._areas_of(params)
 
     def change(self, params: RegionsParams) -> None:
-        self._areas = self._areas_of(params)
-        self.params = params
+        areas = self._areas_of(params)
+        if self.card is not None:
+            self._placed = _placed(areas, self.card)
+        self._areas, self.params = areas, params
 
     def _areas_of(self, params: RegionsParams) -> Areas:
         regions = params.regions
@@ -125,8 +137,8 @@ class Regions(Operator):
         return found
 
     def update(self, block: Block, inputs: Values = NO_VALUES) -> Output:
-        block = known_pixels(block)
-        means = self._means_of(block.pixels)
+        block = known_pixels(on_device(block, self.card))
+        means = self._means_of(frames_of(block, self.card))
         means[~valid_frames(block, inputs)] = np.nan
         areas, count = self._areas, len(self._areas.regions)
         mean, neuropil = means[:, :count], means[:, count:]
@@ -151,8 +163,13 @@ class Regions(Operator):
     def restore(self, state: State) -> None:
         self._f0.restore(state, "regions")
 
-    def _means_of(self, frames: np.ndarray) -> np.ndarray:
-        means = np.empty((len(frames), 2 * len(self._areas.regions)))
+    def _means_of(self, frames: Any) -> np.ndarray:
+        n, count = len(frames), 2 * len(self._areas.regions)
+        if self.card is not None:
+            there, pixels = self.card.xp.empty((n, count)), self.spec.shape[0] * self.spec.shape[1]
+            self._of_card.blocks(n * count, frames, n, pixels, count, *self._placed, there)
+            return self.card.get(there)
+        means = np.empty((n, count))
         flat = np.ascontiguousarray(frames).reshape(len(frames), -1)
         zero = np.float64(0) if flat.dtype.kind == "f" else np.int64(0)
         region_means(flat, self._areas.starts, self._areas.runs, zero, means)
@@ -181,6 +198,14 @@ def _areas(params: RegionsParams, spec: Spec) -> Areas:
     level = np.broadcast_to(0.0 if offset is None else offset, spec.shape).reshape(-1)
     offsets = np.array([level[pixels].mean() if len(pixels) else 0.0 for pixels in listed])
     return Areas(listed[: len(masks)], starts, np.concatenate(runs), labels, offsets, factor)
+
+
+def _placed(areas: Areas, card: Card) -> tuple[Any, Any]:
+    """Return on a card where the pixels of each region and neuropil begin (2 n + 1,), and the pixels listed."""
+    lengths = areas.runs[:, 1] - areas.runs[:, 0]
+    first = np.repeat(areas.runs[:, 0] - np.cumsum(lengths) + lengths, lengths)
+    starts = np.concatenate(([0], np.cumsum(lengths)))[areas.starts]
+    return card.put(starts), card.put((first + np.arange(len(first))).astype(np.int32))
 
 
 def _runs(pixels: np.ndarray) -> np.ndarray:

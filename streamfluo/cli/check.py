@@ -51,9 +51,12 @@ def check(
     for step in chain.steps:
         gives = ", ".join(g.name for g in step.operator.gives)
         handed = f" → {spell_spec(step.operator.out_spec)}" if step.operator.out_spec != step.operator.spec else ""
-        branches[step.id] = branches[step.after].add(f"{step.id} ({step.config.kind}){handed}: {gives}")
+        on = f", on {step.card}" if step.card else ""
+        branches[step.id] = branches[step.after].add(f"{step.id} ({step.config.kind}{on}){handed}: {gives}")
     for root in roots.values():
         console.print(branches[root])
+    for event in chain.events:
+        console.print(f"{event['step']} {event['said']}", soft_wrap=True)
     for kept, (seen, _) in recorded.items():
         rate = f", {seen.frame_nbytes / seen.interval_s / 1e6:.3g} MB/s" if seen.interval_s else ""
         console.print(f"recorded: frames of {kept}, {spell_spec(seen)}{rate}", soft_wrap=True)

@@ -8,10 +8,13 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
+from ..core.card import CardError, open_card
+from ..core.errors import ConfigError
 from ..core.freezable import Freezable
 from ..core.operator import Mergeable, Operator
 from ..core.params import describe
 from ..core.registry import find_operator, operators
+from ..core.thread_pool import usable_cores
 from .console import console
 
 
@@ -26,6 +29,17 @@ def list_operators(
     for name, operator in operators().items():
         table.add_row(name, (operator.__doc__ or "").partition("\n")[0], ", ".join(g.name for g in operator.gives))
     console.print(table)
+    console.print(f"\ndevices: cpu, {usable_cores()} cores · gpu, {_card()}", soft_wrap=True)
+
+
+def _card() -> str:
+    """The card that there is, and which operators run on it; or why there is none."""
+    there = ", ".join(name for name, operator in operators().items() if "gpu" in operator.devices)
+    try:
+        return f"{open_card().name}, for {there}"
+    except (ConfigError, CardError) as error:
+        why = str(error).removeprefix("device = 'gpu': ")
+        return f"none: {why} (for {there})"
 
 
 def _show(operator: type[Operator]) -> None:

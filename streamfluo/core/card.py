@@ -93,7 +93,7 @@ _instead: list[Card] = []
 def open_card() -> Card:
     """Return the card of this process: the one that the environment variable STREAMFLUO_CARD names, else `cuda`.
 
-    Raises ConfigError where there is none, with what to do.
+    Raises ConfigError where the library is missing, with what to install, and CardLost where no device answers.
     """
     if _instead:
         return _instead[-1]

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from .block import Block
+from .block import NO_USER, Block
 from .card import Card
 
 
@@ -24,7 +24,14 @@ class CardBlock(Block):
         about = {"index": of.index, "times_ns": of.times_ns, "channel": of.channel, "z": of.z, "user": of.user}
         self.__dict__.update(about, known=False, on_card=None, card=card, there=there, _host=host)
 
-    @property  # type: ignore[override]
+    def at(self, index: int, times_ns: np.ndarray) -> CardBlock:
+        """Return these frames under other indices, from `index` on, and times."""
+        user = {n + index - self.index: facts for n, facts in self.user.items()} if self.user else NO_USER
+        moved = CardBlock(self, self.card, self.there, self.__dict__["_host"])
+        moved.__dict__.update(index=index, times_ns=times_ns, user=user)
+        return moved
+
+    @property
     def pixels(self) -> np.ndarray:
         """The frames on the host (t, y, x), read-only."""
         host: np.ndarray | None = self.__dict__["_host"]
@@ -46,6 +53,13 @@ class CardBlock(Block):
         part = CardBlock(self, self.card, self.there[a:b], None if host is None else host[a:b])
         part.__dict__.update(index=self.index + a, times_ns=self.times_ns[a:b], user=self._user_of(a, b))
         return part
+
+
+def made_on_card(block: Block, card: Card, there: Any, index: int, times_ns: np.ndarray) -> CardBlock:
+    """Return other frames (t, y, x) of a card, from `index` on, of the plane of a block."""
+    made = CardBlock(block, card, there)
+    made.__dict__.update(index=index, times_ns=times_ns, user=NO_USER)
+    return made
 
 
 def on_device(block: Block, card: Card | None) -> Block:

@@ -65,18 +65,23 @@ class FrameGrid:
             yield frames
 
     def copy(self) -> FrameGrid:
-        """A grid with the waiting frames of now, which costs nothing; it can be read and flushed, not pushed to."""
-        self._shared = True
+        """A grid with the waiting frames of now; it can be read and flushed, not pushed to.
+
+        It costs nothing, on a card a copy there: another buffer would have to be found when frames come.
+        """
         new = object.__new__(FrameGrid)
+        if self._card is not None:
+            new.__dict__.update(self.__dict__, _buffer=self.waiting.copy())
+            return new
+        self._shared = True
         new.__dict__.update(self.__dict__, _buffer=self._buffer.view())
-        if self._card is None:
-            new._buffer.flags.writeable = False
+        new._buffer.flags.writeable = False
         return new
 
     def _own_buffer(self) -> None:
         """Leave a buffer whose frames a copy reads once they no longer wait here."""
         if self._shared and not self._count:
-            self._buffer, self._shared = (self._card.xp if self._card else np).empty_like(self._buffer), False
+            self._buffer, self._shared = np.empty_like(self._buffer), False
 
     def state(self) -> State:
         """The waiting frames and the index that comes next, as state entries."""

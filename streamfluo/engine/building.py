@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from ..core.card import card_fault
 from ..core.errors import ConfigError, FrameError, did_you_mean
 from ..core.operator import Gives, Operator, SnapshotOperator
 from ..core.params import build_params
@@ -28,7 +29,8 @@ class Step:
     Of a stream of several planes each has steps of its own, whose ids begin with it: `green/0/extract`. `after` is the
     step whose frames it takes. `givers` maps each name in `needs`, and in `may_need` where one gives it, to (step id,
     name); `pools` each name that it takes of several planes to all of theirs; `snapshots` are the needs that are met by
-    one. A `late` step takes values of planes that take some of its own: it runs once they all have come to its frames.
+    one. `met` and `planes` are what its operator was told of them. A `late` step takes values of planes that take some
+    of its own: it runs once they all have come to its frames.
     `axis` names the frame axis it sees: steps on the same axis see the same frames. `muted` holds the error that took
     it out of the chain, `doubt` what its operator says against its results; `usual_ns` is what a frame took of late.
     """
@@ -49,6 +51,21 @@ class Step:
     doubt: str = ""
     times: StepTimes = field(default_factory=StepTimes)
     usual_ns: float = 0.0
+    met: Mapping[str, Gives] = field(default_factory=dict)
+    planes: Sequence[Plane] = ()
+
+    @property
+    def card(self) -> str:
+        """The card that it runs on, "" on the processor."""
+        return self.operator.card.name if self.operator.card is not None else ""
+
+    def to_processor(self) -> None:
+        """Build its operator anew on the processor; it knows nothing yet."""
+        before = self.operator
+        self.operator = type(before)(self.params, before.spec, "cpu")
+        self.operator.meet(self.met)
+        self.operator.meet_planes(self.planes)
+        self.gate = Gate(self.id, self.operator)
 
     @property
     def id(self) -> str:
@@ -76,6 +93,7 @@ class Builder:
 
     def __init__(self, config: Config, spec: Spec) -> None:
         self.steps: list[Step] = []
+        self.events: list[dict[str, Any]] = []
         self._config, self._spec = config, spec
         self._after = {step.id: step.after for step in config.steps}
         for step in config.steps:
@@ -148,24 +166,42 @@ class Builder:
         except ConfigError as error:
             raise ConfigError(f"{place}: {error}") from None
         params = build_params(operator_class.Params, stated, place)
-        try:
-            operator = operator_class(params, spec, config.device)
-        except ConfigError as error:
-            raise ConfigError(f"{place}: {error}") from None
+        operator = self._operator(place, in_plane(plane, config.id), config, params, spec)
         gate = Gate(in_plane(plane, config.id), operator)
         step = Step(config, plane, parent.id if parent else root, operator, axis, {}, gate, params)
         step.givers = self._givers(place, step)
         step.pools = self._pools(place, step, among)
         step.snapshots = self._snapshots(place, step)
+        step.met = {need: self._given(*giver) for need, giver in step.givers.items()}
+        step.planes = self._pooled_planes(step)
         try:
-            operator.meet({need: self._given(*giver) for need, giver in step.givers.items()})
-            operator.meet_planes(self._pooled_planes(step))
+            operator.meet(step.met)
+            operator.meet_planes(step.planes)
         except ConfigError as error:
             raise ConfigError(f"{place}: {error}") from None
         own = {other.id for other in self.steps if other.plane == plane}
         step.late = (parent is not None and parent.late) or bool(step.pools_of & own)
         self._check_late(place, step)
         return step
+
+    def _operator(self, place: str, name: str, config: StepConfig, params: Any, spec: Spec) -> Operator:
+        """The operator of a step, on the device that it or the chain states; on the processor, which is noted, where
+        the card fails and where the chain's device is none that it runs on."""
+        kind, device = find_operator(config.kind, place), config.device or self._config.chain.device
+        why = ""
+        if config.device is None and device not in kind.devices:
+            why, device = "it has no twin on a card", "cpu"
+        try:
+            operator = kind(params, spec, device)
+        except ConfigError as error:
+            raise ConfigError(f"{place}: {error}") from None
+        except Exception as error:
+            if device == "cpu" or (fault := card_fault(error)) is None:
+                raise
+            why, operator = str(fault), kind(params, spec, "cpu")
+        if why:
+            self.events.append(runs_on_processor(name, 0, why))
+        return operator
 
     def _parent(self, config: StepConfig, plane: str) -> Step | None:
         """The nearest step on the way to the source that this plane has."""
@@ -309,6 +345,11 @@ class Builder:
                     f"{where}: planes {', '.join(waiting)} take values from each other; one must be first"
                 )
             done.update(ready)
+
+
+def runs_on_processor(step: str, frame: int, why: str) -> dict[str, Any]:
+    """Return the event that says that a step which was to run on a card does not."""
+    return {"event": "noted", "step": step, "frame": frame, "said": f"runs on the processor: {why}"}
 
 
 def apart(giver: Step, taker: Step) -> bool:

@@ -44,7 +44,7 @@ class Chain:
         builder = Builder(config, spec)
         self.steps: list[Step] = builder.steps
         self.follows = builder.leaders()
-        self.events: list[dict[str, Any]] = []
+        self.events: list[dict[str, Any]] = builder.events
         self._across = AcrossPlanes(self.steps)
         self._flow = Flow(self.steps, self.events, self._across, self.read, config.chain.pool)
         self.listeners = self._flow.listeners  # told at once what a step gave
@@ -59,6 +59,27 @@ class Chain:
         """Build the chain a config file describes. Raises ConfigError with file, step and parameter."""
         config = load_config(path, changes)
         return cls(config, with_overrides(config, spec))
+
+    @property
+    def on_card(self) -> bool:
+        """Whether any step runs on a card."""
+        return any(step.card for step in self.steps)
+
+    @property
+    def pin(self) -> Callable[[np.ndarray], None] | None:
+        """What keeps memory of the host where the card that steps run on reads it; None where none does."""
+        return next((step.operator.card.pin for step in self.steps if step.operator.card is not None), None)
+
+    def to_processor(self, state: Mapping[str, Mapping[str, Any]] | None) -> None:
+        """Build the steps anew on the processor, with the state that `state` returned; None: as before any frame.
+
+        Raises StateError.
+        """
+        for step in self.steps:
+            step.to_processor()
+            step.next_index, step.muted, step.doubt = None, None, ""
+        if state is not None:
+            self.restore(state)
 
     def step(self, name: str) -> Step:
         """Return a step by id. Raises ConfigError with the nearest one."""
@@ -190,6 +211,7 @@ class Chain:
                 | {need: s.config.inputs[need] for need in s.pools},
                 "sees": _frames_of(s.operator.spec),
                 **({"frames_of": s.axis} if s.axis != in_plane(s.plane, SOURCE) else {}),
+                **({"device": s.card} if s.card else {}),
             }
             for s in self.steps
         }

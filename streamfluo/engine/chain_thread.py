@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 
 from ..core.block import Block
+from ..core.card import CardLost
 from ..core.grid import GRID_FRAMES
 from ..core.plane import in_plane
 from ..core.source import Gap
@@ -13,6 +15,7 @@ from ..session.checkpoint import Checkpoint
 from ..session.step_frames import StepFrames
 from .acting import Frames
 from .due_looks import PRESSED_HZ
+from .falling_back import fall_back, surely
 from .flow import StepResult
 from .parts import Handed, Parts
 from .recorded_frames import copied
@@ -33,7 +36,8 @@ def run_chain(parts: Parts) -> None:
             parts.do_asked()
         item = ring.take("chain", wait_s=IDLE_S)
         if isinstance(item, Gap):
-            _hand_on(parts, chain.gap(item.first, item.count, parts.plane(item)), None)
+            gone = partial(chain.gap, item.first, item.count, parts.plane(item))
+            _hand_on(parts, surely(parts, gone), None)
             position.reached[parts.plane(item)] = item.first + item.count
             if not parts.has_journal:
                 parts.tell_gap(item)
@@ -43,12 +47,12 @@ def run_chain(parts: Parts) -> None:
             if due and chain.settled:
                 checkpoint_at = time.monotonic() + max(parts.config.record.checkpoint_s, _put_checkpoint(parts))
         if parts.publisher is not None:
-            parts.publisher.put_snapshots(position.next_index - 1, _is_pressed(parts))
+            surely(parts, partial(parts.publisher.put_snapshots, position.next_index - 1, _is_pressed(parts)))
     if parts.stopping.abandoned.is_set():
         if parts.recording is not None and chain.steps and chain.settled:
             _put_checkpoint(parts)
     else:
-        _hand_on(parts, chain.run_end(position.reached), None)
+        _hand_on(parts, surely(parts, partial(chain.run_end, position.reached)), None)
 
 
 def _push(parts: Parts, block: Block) -> None:
@@ -69,29 +73,33 @@ def _push(parts: Parts, block: Block) -> None:
     if parts.acting is not None:
         live_from = NEVER if parts.source.seekable else parts.position.resumed_at[plane]
         parts.acting.frames = Frames(new.index, new.times_ns, arrived_ns, taken_ns, live_from)
-    _done(parts, block, new, parts.chain.run(new), (arrived_ns, taken_ns))
+    _done(parts, block, new, surely(parts, partial(parts.chain.run, new)), (arrived_ns, taken_ns))
 
 
 def _stream(parts: Parts, first: Block, when_ns: tuple[int, int]) -> None:
     """Run a block through the chain, and whole cells that wait behind it, until something else is to be done."""
     until = time.monotonic() + (NEVER if parts.publisher is None else STREAM_S)
     came: list[tuple[tuple[int, int], int]] = []  # of each block: when it arrived, and was taken; its number
+    taken: list[Block] = []
     over: list[int] = []  # of those that are done
 
     def pull() -> Block | None:
         if not came:
             came.append((when_ns, 0))
+            taken.append(first)
             return first
         if parts.asked or parts.stopping.abandoned.is_set() or time.monotonic() > until:
             return None
         if (more := parts.ring.take_more("chain")) is None:
             return None
         came.append(((more[1], time.monotonic_ns()), more[2]))
+        taken.append(more[0])
         let_go()
         return more[0]
 
     def done(block: Block, results: list[StepResult]) -> None:
         _done(parts, block, block, results, came[len(over)][0])
+        taken.pop(0)
         over.append(block.index)
         let_go()
 
@@ -99,7 +107,12 @@ def _stream(parts: Parts, first: Block, when_ns: tuple[int, int]) -> None:
         if len(over) < len(came):
             parts.ring.let_go_before("chain", came[len(over)][1])
 
-    parts.chain.run_stream(pull, done)
+    try:
+        parts.chain.run_stream(pull, done)
+    except CardLost as fault:
+        fall_back(parts, fault)
+        for block in list(taken):
+            done(block, parts.chain.run(block))
 
 
 def _done(parts: Parts, block: Block, new: Block, results: list[StepResult], when_ns: tuple[int, int]) -> None:
@@ -127,10 +140,15 @@ def _is_pressed(parts: Parts) -> bool:
 
 def _put_checkpoint(parts: Parts) -> float:
     """Queue the chain's state behind the values that came before it; return how long to wait before the next one."""
+    return surely(parts, partial(_queued_checkpoint, parts))
+
+
+def _queued_checkpoint(parts: Parts) -> float:
     began = time.monotonic()
     uid, frames = parts.source.series.uid, parts.accounts.health.frames
     position = parts.position
     checkpoint = Checkpoint(uid, position.next_index, frames, parts.chain.state(), {}, dict(position.reached))
+    parts.kept = checkpoint if parts.chain.on_card else None
     parts.values.put(checkpoint, checkpoint.nbytes)
     return (time.monotonic() - began) / CHECKPOINT_SHARE
 

@@ -56,9 +56,8 @@ def jobs_of(config: Config, spec: Spec) -> list[Job]:
             return []  # who builds the chain says so
         seen = changed[step.after]
         changed[step.id] = seen or operator.out_spec is not Operator.out_spec
-        if step.device == "cpu":
-            of = spec.plane(spec.plane_names[0])
-            jobs.append(Job(step.kind, of.with_(dtype="float32") if seen else of, step.params))
+        of = spec.plane(spec.plane_names[0])  # those for a card as well: they may have to go on on the processor
+        jobs.append(Job(step.kind, of.with_(dtype="float32") if seen else of, step.params))
     return jobs
 
 

@@ -67,7 +67,9 @@ class StepConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         Meta(description='the planes it runs on, "green" for all slices of a channel or "green/0"; else all there are'),
     ] = []
     params: Annotated[dict[str, Any], Meta(description="the operator's parameters")] = {}
-    device: Annotated[str, Meta(description="cpu, or gpu where the operator runs on one")] = "cpu"
+    device: Annotated[
+        str | None, Meta(description="cpu, or gpu where the operator runs on one; none: that of the chain")
+    ] = None
 
 
 class ChainConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -80,6 +82,11 @@ class ChainConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             "to the bit; none: as many as there are cores that this process may use"
         ),
     ] = None
+
+    device: Annotated[
+        Literal["cpu", "gpu"],
+        Meta(description="where steps run that do not say it: gpu for those that can, the others on the processor"),
+    ] = "cpu"
 
     @property
     def pool(self) -> ThreadPool | None:

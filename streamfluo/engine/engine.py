@@ -97,7 +97,7 @@ class Engine:
                 source,
                 config,
                 self.chain,
-                RingBuffer(spec, ring_bytes, readers, source.keep_alive, self.chain.follows),
+                RingBuffer(spec, ring_bytes, readers, source.keep_alive, self.chain.follows, self.chain.pin),
                 ByteQueue(VALUES_BYTES),
                 Accounts(
                     ["ingest", *readers, "values", *(["frames"] if config.record.steps else [])], spec.plane_names
@@ -348,6 +348,7 @@ def _resume(parts: Parts, session: SessionWriter) -> None:
     """Find out where chain and journal stand, and give the chain its state."""
     position, health, journal = parts.position, parts.accounts.health, session.journal
     if session.checkpoint is not None:
+        parts.kept = session.checkpoint if parts.chain.on_card else None
         try:
             parts.chain.restore(session.checkpoint.steps)
         except StateError as error:

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..core.block import Block
+from ..core.card import CardFull, CardLost, card_fault
 from ..core.errors import FrameError
 from ..core.operator import Output
 from ..core.plane import in_plane
@@ -24,7 +25,7 @@ from ..core.step_values import StepValues
 from ..core.thread_pool import LEAST_NS, ThreadPool, using
 from ..core.wire import SOURCE
 from .across import PLANES, AcrossPlanes
-from .building import Step, apart
+from .building import Step, apart, runs_on_processor
 
 Event = dict[str, Any]
 BLOCKS = 16  # of a stream at most: planning it takes .5 ms
@@ -175,6 +176,8 @@ class Flow:
         try:
             return call(*args)
         except (Exception, SystemExit) as error:  # an operator's fault must not end the recording
+            if isinstance(fault := card_fault(error), CardLost):
+                raise fault from error
             step.muted = f"frame {index}: {type(error).__name__}: {error}"
             self._tell(
                 step,
@@ -254,7 +257,7 @@ class Flow:
             step.operator.gap(step.next_index, block.index - step.next_index)
         inputs = self._inputs(step, block, given) if step.lives_on_frames else {}
         began = time.perf_counter_ns()
-        out = step.operator.update(block, inputs)
+        out = self._made(step, block, inputs)
         took_ns = time.perf_counter_ns() - began
         step.times.add(took_ns, len(block))
         step.usual_ns += USUAL_WEIGHT * (took_ns / len(block) - step.usual_ns)
@@ -263,6 +266,20 @@ class Flow:
             listener(values)
         self._ask_for_doubt(step, block.index)
         return StepResult(step.id, out, values)
+
+    def _made(self, step: Step, block: Block, inputs: Mapping[str, Any]) -> Output:
+        """What its operator makes of a block; where its card is full it goes on on the processor, with its state."""
+        try:
+            return step.operator.update(block, inputs)
+        except Exception as error:
+            if step.operator.card is None or not isinstance(fault := card_fault(error), CardFull):
+                raise
+            params, state = step.operator.params, step.operator.state()  # as before this block
+        step.to_processor()
+        step.operator.change(params)
+        step.operator.restore(state)
+        self._tell(step, runs_on_processor(step.id, block.index, str(fault)))
+        return step.operator.update(block, inputs)
 
     def _ask_for_doubt(self, step: Step, index: int) -> None:
         for frame, said in step.operator.notes():

@@ -43,6 +43,15 @@ class LiveChanges:
         """Whether any is to come."""
         return bool(self._planned)
 
+    def put_aside(self) -> dict[str, deque[_Planned]]:
+        """Return what is to come, for `put_back`; until then nothing is."""
+        waiting, self._planned = self._planned, {}
+        return waiting
+
+    def put_back(self, waiting: dict[str, deque[_Planned]]) -> None:
+        """Have what was put aside come in place of all else."""
+        self._planned = waiting
+
     def steps(self, name: str) -> list[Step]:
         """Return the steps of that id, of several planes those of each. Raises ConfigError."""
         if found := [step for step in self._steps if name in (step.id, step.config.id)]:

@@ -146,6 +146,7 @@ class Parts:
     do_asked: Callable[[], None] = lambda: None
     began_s: float | None = None
     chain_ended_s: float | None = None
+    kept: Checkpoint | None = None  # the chain's last one, where a card may be lost
     blocked: dict[str, str] = field(default_factory=dict)  # calls to the disk that do not come back, in words
 
     def __post_init__(self) -> None:

@@ -53,8 +53,10 @@ class RingBuffer:
         readers: Sequence[str],
         waiting: Callable[[], None] = lambda: None,
         follows: Mapping[str, Collection[str]] | None = None,
+        pin: Callable[[np.ndarray], None] | None = None,
     ) -> None:
-        self._waiting = waiting
+        """`pin` is told of each slab, where a card reads them."""
+        self._waiting, self._pin = waiting, pin
         self._dtype, self._frame_nbytes = np.dtype(spec.dtype), spec.frame_nbytes
         planes = len(spec.plane_names)
         self._lanes = {name: Lane(readers) for name in spec.plane_names}
@@ -216,7 +218,7 @@ class RingBuffer:
                 if not self._wait_for_room(cell * self._frame_nbytes):
                     return False
                 self._begin(part.index)
-                slab = self._slabs.pop() if self._slabs else _slab(self._slab_shape, self._dtype)
+                slab = self._slabs.pop() if self._slabs else self._new_slab()
                 times_ns, arrived_ns, order = np.empty((3, cell), np.int64)
                 run = Run(part.index, slab, times_ns, part.channel, part.z, 0, arrived_ns, order, slab=True)
                 run.nbytes = cell * self._frame_nbytes
@@ -235,6 +237,12 @@ class RingBuffer:
             if self._eager or part.stop % cell == 0:
                 self._frames.notify_all()
             return not self._closed
+
+    def _new_slab(self) -> np.ndarray:
+        slab = _slab(self._slab_shape, self._dtype)
+        if self._pin is not None:
+            self._pin(slab)
+        return slab
 
     def _count_in(self, run: Run, nbytes: int) -> None:
         """A run holds more than it was given room for; the next one waits for it."""

@@ -8,6 +8,7 @@ import numpy as np
 from msgspec import Meta
 
 from ..core.block import Block
+from ..core.card_block import frames_of, made_on_card, on_device
 from ..core.errors import ConfigError
 from ..core.operator import NO_VALUES, Gives, Operator, Output, Values
 from ..core.params import Params
@@ -15,7 +16,7 @@ from ..core.registry import register
 from ..core.spec import Camera, Spec
 from ..core.state import State, require_array, require_int
 from ..core.unseen import VALID, known_pixels, valid_frames
-from .kernels.binning import add_binned
+from .frame_bins import CardBins, FrameBins
 
 
 class BinParams(Params, frozen=True):
@@ -36,13 +37,14 @@ class Bin(Operator):
     """
 
     Params = BinParams
+    devices = ("cpu", "gpu")
+    twin_tolerance = 0.0  # the same additions in the same order
     gives = (Gives("frames", "frames", ("t", "y", "x"), "ADU", "the binned frames"),)
     examples = ({"bin_px": 3, "bin_frames": 5}, {"bin_px": 1, "bin_frames": 2, "mode": "sum"})
 
     def __init__(self, params: BinParams, spec: Spec, device: str = "cpu") -> None:
         super().__init__(params, spec, device)
-        shape = tuple(side // params.bin_px for side in spec.shape)
-        if 0 in shape:
+        if min(spec.shape) < params.bin_px:
             raise ConfigError(f"bin: bin_px = {params.bin_px} is larger than the frame {spec.shape}")
         exact = np.dtype(spec.dtype).kind in "iu"
         largest = max(np.iinfo(spec.dtype).max, -np.iinfo(spec.dtype).min) if exact else 0
@@ -51,19 +53,18 @@ class Bin(Operator):
         self.frame_axis = "same" if params.bin_frames == 1 else "own"
         self._dtype = _out_dtype(np.dtype(spec.dtype), params.mode)
         self.may_need = (VALID,) if params.bin_frames > 1 and self._dtype == "float32" else ()
-        self._total = np.zeros(shape, np.int64 if exact else np.float64)
+        divisor = float(params.bin_px**2 * params.bin_frames) if params.mode == "mean" else 0.0
+        given = (spec, params.bin_px, divisor, self._dtype)
+        self._bins = FrameBins(*given) if self.card is None else CardBins(*given, self.card)
         self._count = self._invalid = 0
         self._time_ns = 0
         self._next_index = -1
-        nothing = np.empty((0, *spec.shape), spec.dtype)
-        nothing.flags.writeable = False
-        add_binned(nothing, params.bin_px, self._total)
 
     @property
     def out_spec(self) -> Spec:
         p, spec = self.params, self.spec
         return spec.with_(
-            shape=self._total.shape,
+            shape=self._bins.shape,
             dtype=self._dtype,
             interval_s=spec.interval_s and spec.interval_s * p.bin_frames,
             pixel_um=spec.pixel_um and spec.pixel_um * p.bin_px,
@@ -72,38 +73,63 @@ class Bin(Operator):
         )
 
     def update(self, block: Block, inputs: Values = NO_VALUES) -> Output:
-        block = known_pixels(block)
+        block = known_pixels(on_device(block, self.card))
         k = self.params.bin_frames
+        valid = valid_frames(block, inputs) if self.may_need else np.ones(len(block), bool)
+        out = self._bins.empty(block.stop // k - block.index // k)
         if block.index != self._next_index:
             self._restart()
-        valid = valid_frames(block, inputs) if self.may_need else np.ones(len(block), bool)
-        out, times = [], []
-        for start in range(block.index - block.index % k, block.stop, k):
-            part = block.cut(start, start + k)
-            if part.index != start + self._count:
-                continue  # the first frames of this bin are missing
-            add_binned(part.pixels, self.params.bin_px, self._total)
-            self._count += len(part)
-            self._invalid += int(len(part) - valid[part.index - block.index : part.stop - block.index].sum())
-            if part.index == start:
-                self._time_ns = int(part.times_ns[0])
-            if self._count == k:
-                out.append(self._mean_or_sum())
-                times.append(self._time_ns)
-                self._restart()
+        times, at = list[int](), block.index
+        while at < block.stop:
+            begun = at % k
+            whole = 0 if begun else (block.stop - at) // k
+            part = block.cut(at, at + (whole * k or k - begun))
+            if begun == self._count:  # else the first frames of this bin are missing
+                seen = valid[at - block.index : part.stop - block.index]
+                first = len(times)
+                times += (
+                    self._whole(part, seen, out[first : first + whole])
+                    if whole
+                    else self._begin(part, seen, out[first:])
+                )
+            at = part.stop
         self._next_index = block.stop
-        if not out:
+        if not times:
             return Output(block.index, held=True)
         last = block.stop // k - 1
-        first = last - len(out) + 1
-        return Output(block.index, block=Block(first, np.array(times), np.array(out), block.channel, block.z))
+        index, times_ns = last - len(times) + 1, np.array(times)
+        if self.card is None:
+            return Output(block.index, block=Block(index, times_ns, out[: len(times)], block.channel, block.z))
+        return Output(block.index, block=made_on_card(block, self.card, out[: len(times)], index, times_ns))
+
+    def _whole(self, part: Block, valid: np.ndarray, out: Any) -> list[int]:
+        """Write whole bins; return their times."""
+        self._bins.whole(frames_of(part, self.card), out)
+        for j in np.flatnonzero(~valid.reshape(len(out), -1).all(1)).tolist():
+            out[j] = np.nan
+        return [int(time_ns) for time_ns in part.times_ns[:: self.params.bin_frames]]
+
+    def _begin(self, part: Block, valid: np.ndarray, out: Any) -> list[int]:
+        """Add frames to the bin; write it if they fill it, and return its time."""
+        if not self._count:
+            self._time_ns = int(part.times_ns[0])
+        self._bins.add(frames_of(part, self.card))
+        self._count += len(part)
+        self._invalid += int(np.count_nonzero(~valid))
+        if self._count < self.params.bin_frames:
+            return []
+        self._bins.finish(out[0])
+        if self._invalid:
+            out[0] = np.nan
+        self._count = self._invalid = 0
+        return [self._time_ns]
 
     def gap(self, first: int, count: int) -> None:
         self._restart()
 
     def state(self) -> State:
         return {
-            "total": self._total.copy(),
+            "total": self._bins.total.copy(),
             "count": self._count,
             "invalid": self._invalid,
             "next_index": self._next_index,
@@ -111,22 +137,15 @@ class Bin(Operator):
         }
 
     def restore(self, state: State) -> None:
-        self._total[...] = require_array(state, "total", self._total, "bin")
+        self._bins.total = require_array(state, "total", self._bins.total, "bin")
         self._count = require_int(state, "count", "bin")
         self._invalid = require_int({"invalid": 0, **state}, "invalid", "bin")
         self._next_index = require_int(state, "next_index", "bin")
         self._time_ns = require_int(state, "time_ns", "bin")
 
     def _restart(self) -> None:
-        self._total[...] = 0
+        self._bins.restart()
         self._count = self._invalid = 0
-
-    def _mean_or_sum(self) -> np.ndarray:
-        if self._invalid:
-            return np.full(self._total.shape, np.nan, self._dtype)
-        if self.params.mode == "sum":
-            return self._total.astype(self._dtype)
-        return (self._total / (self.params.bin_px**2 * self.params.bin_frames)).astype(np.float32)
 
 
 def _out_dtype(dtype: np.dtype[Any], mode: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, Self
 
@@ -190,7 +190,7 @@ def _extreme(name: str, n: int, arrays: Mapping[str, np.ndarray]) -> np.ndarray:
     return values
 
 
-_READ = {
+_READ: dict[str, Callable[[int, Mapping[str, np.ndarray]], np.ndarray]] = {
     "frames": lambda n, arrays: np.array(n),
     "mean": _mean,
     "variance": _variance,

@@ -11,9 +11,9 @@ from ..core.card import Card
 from ..core.mirrored import Mirrored
 from ..core.spec import Spec
 from ..core.thread_pool import in_bands
-from .kernels.power_sums import TILE_PX, PixelSums, accumulate, frame_totals
-from .kernels.power_sums_gpu import FRAME_TOTALS, PIXEL_SUMS
-from .kernels.power_sums_gpu import TILE_PX as CARD_TILE_PX
+from .frame_totals import FrameTotals
+from .kernels.power_sums import TILE_PX, PixelSums, accumulate
+from .kernels.power_sums_gpu import PIXEL_SUMS
 
 NS_A_PIXEL = 0.3  # of a frame, on one core
 
@@ -28,6 +28,7 @@ class PixelStatistics:
         self.dtype = np.dtype(np.int64 if exact else np.float64)
         self._total_dtype = np.dtype(np.int64 if dtype.kind in "iu" else np.float64)
         self._pixels = spec.shape[0] * spec.shape[1]
+        self._totals = FrameTotals(spec)
         self._arrays = {
             "pivot": np.zeros(spec.shape, np.int32 if exact else np.float64),
             "sum": np.zeros(spec.shape, self.dtype),
@@ -55,10 +56,7 @@ class PixelStatistics:
 
     def signal(self, pixels: Any) -> np.ndarray:
         """Return the sum over the seen pixels of frames (n, y, x)."""
-        totals = np.empty(len(pixels), self._total_dtype)
-        flat, work_ns = pixels.reshape(len(pixels), self._pixels), NS_A_PIXEL * pixels.size
-        in_bands(len(pixels), work_ns, lambda a, b: frame_totals(flat[a:b], totals[a:b]))
-        return totals.astype(np.float64)
+        return self._totals(pixels)
 
 
 class CardPixelStatistics(PixelStatistics):
@@ -72,8 +70,7 @@ class CardPixelStatistics(PixelStatistics):
         self._accumulate = card.compiled(PIXEL_SUMS, PIXEL=spec.dtype, PIVOT=pivot, SUM=number, COUNTED=counted)[
             "accumulate"
         ]
-        totals = card.compiled(FRAME_TOTALS, PIXEL=spec.dtype, TOTAL=self._total_dtype.name, TILE=CARD_TILE_PX)
-        self._tile_totals, self._frame_totals = totals["tile_totals"], totals["frame_totals"]
+        self._totals = FrameTotals(spec, card)
 
     def arrays(self) -> Mapping[str, np.ndarray]:
         return self._mirrored.on_host()
@@ -84,10 +81,3 @@ class CardPixelStatistics(PixelStatistics):
     def add(self, cell: Any) -> np.ndarray:
         self._accumulate.items(self._pixels, cell, len(cell), self._pixels, *self._mirrored.on_card().values())
         return self.signal(cell)
-
-    def signal(self, pixels: Any) -> np.ndarray:
-        xp, n, tiles = self._card.xp, len(pixels), -(-self._pixels // CARD_TILE_PX)
-        of_tiles, totals = xp.empty((n, tiles), self._total_dtype), xp.empty(n)
-        self._tile_totals.blocks(n * tiles, pixels, n, self._pixels, tiles, of_tiles)
-        self._frame_totals.items(n, of_tiles, n, tiles, totals)
-        return self._card.get(totals)

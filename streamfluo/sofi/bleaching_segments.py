@@ -16,8 +16,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..core.card import Card
 from ..core.errors import StateError
 from ..core.state import State, require_array, require_int
+from .card_segment import CardSegmentSums
 from .segment_sums import Layout, SegmentSums
 
 Level = tuple[int, int]  # log4 of the step [ADU], total signal in steps
@@ -57,8 +59,10 @@ class BleachingSegments:
     the segments before; with them the sums over all frames of products are not kept (464).
     """
 
-    def __init__(self, layout: Layout, fraction: float) -> None:
+    def __init__(self, layout: Layout, fraction: float, card: Card | None = None) -> None:
+        """`card`: frames of the open window are summed there."""
         self._layout, self._fraction = layout, fraction
+        self._window = None if card is None else CardSegmentSums(layout, card)
         self._window_frames = layout.window_frames
         self._pieces: list[Piece] = []  # the first window if incomplete, the first segment, the last one
         self._open: Piece | None = None
@@ -78,7 +82,10 @@ class BleachingSegments:
         if self._open is not None and self._open.start // self._window_frames != window:
             self._close_window()
         if self._open is None:
-            self._open = Piece(index, index, SegmentSums(self._layout, index, pivot), np.empty(0))
+            self._open = Piece(index, index, self._begun(index, pivot), np.empty(0))
+        elif self._window is not None and self._open.sums is not self._window:
+            self._window.take(self._open.sums)
+            self._open.sums = self._window
         if self._first < 0:
             self._first = index
         self._open.sums.add(cell, index)
@@ -87,7 +94,17 @@ class BleachingSegments:
 
     def compile(self, frames: np.ndarray) -> None:
         """Compile the kernels for frames (n, y, x) of this kind."""
-        SegmentSums(self._layout, 0).add(frames, 0)
+        sums = SegmentSums(self._layout, 0)
+        if self._window is None:
+            sums.add(frames, 0)
+        sums.power.read(2, True, np.empty((0, *sums.power.sums.shape[1::2])), 1)
+
+    def _begun(self, index: int, pivot: np.ndarray) -> SegmentSums:
+        """Return sums for the frames from an index on."""
+        if self._window is None:
+            return SegmentSums(self._layout, index, pivot)
+        self._window.begin(index, pivot)
+        return self._window
 
     def move_pivot(self, pivot: np.ndarray) -> None:
         """Re-base the sums on another pivot (tiles, 1024)."""
@@ -176,6 +193,9 @@ class BleachingSegments:
         new.__dict__.update(self.__dict__, _bounds=list(self._bounds))
         new._pieces = [piece.copy() for piece in self._pieces]
         new._open = self._open.copy() if self._open is not None else None
+        if self._window is not None:
+            of_open = new._open.sums if new._open is not None else None
+            new._window = of_open if isinstance(of_open, CardSegmentSums) else self._window.copy()
         return new
 
     def state(self) -> State:
@@ -229,6 +249,9 @@ class BleachingSegments:
         if self._open is None:
             return
         piece, self._open = self._open, None
+        if self._window is not None:  # its memory is for the next one
+            of_card, piece.sums = piece.sums, SegmentSums(self._layout, piece.start)
+            piece.sums.take(of_card)
         piece.level = self._level(piece)
         first = not self._pieces and not self._closed_n
         if first and piece.start % self._window_frames:

@@ -12,7 +12,9 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from ..core.card import Card
 from ..core.spec import Spec
+from .card_products import CardProductsWithTotal
 from .product_sums import Factor, moved_to_origin
 from .psf import PsfWidth, psf_width
 from .with_total import AveragedProducts, ProductsWithTotal
@@ -57,19 +59,24 @@ def pair_offsets(radius: int) -> list[Pixel]:
 class CrossedSums:
     """Sums for the cross-cumulants of offsets up to `radius`, and of virtual pixels up to order 4.
 
-    `kept`: the products whose joint cumulants are all that is shown.
+    `kept`: the products whose joint cumulants are all that is shown; `tuples`: of factors, all of them.
     """
 
-    def __init__(self, spec: Spec, radius: int, order: int) -> None:
+    def __init__(self, spec: Spec, radius: int, order: int, card: Card | None = None) -> None:
+        """`card`: products are summed there."""
         self.spec = spec
         self.orders = range(2, min(order, MAX_GRID_ORDER) + 1)
         self.pairs = pair_offsets(radius)
         grid = [t for n in self.orders for tuples in TUPLES[n].values() for t in tuples]
         self._pair_tuples = [((y, x), (-y, -x)) for y, x in self.pairs]
-        tuples = [_factors(t) for t in [*grid, *self._pair_tuples]]
-        self.products = ProductsWithTotal(spec, tuples)
-        shown = {moved_to_origin(t)[0] for t in tuples}
+        self.tuples = [_factors(t) for t in [*grid, *self._pair_tuples]]
+        self.products = ProductsWithTotal(spec, self.tuples) if card is None else self.on_card(card)
+        shown = {moved_to_origin(t)[0] for t in self.tuples}
         self.kept = [p for p in self.products.products if len(p) == 2 or p in shown]
+
+    def on_card(self, card: Card) -> CardProductsWithTotal:
+        """Return sums of these products on a card, without frames."""
+        return CardProductsWithTotal(self.spec, self.tuples, card)
 
     def add(self, cell: np.ndarray) -> None:
         """Add a cell's frames (n, y, x)."""

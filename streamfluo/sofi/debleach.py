@@ -9,6 +9,8 @@ import numpy as np
 from msgspec import Meta
 
 from ..core.block import Block
+from ..core.card_block import CardBlock, frames_of, on_device
+from ..core.mirror import Mirror
 from ..core.operator import NO_VALUES, Gives, Operator, Output, Values
 from ..core.params import Params
 from ..core.registry import register
@@ -16,6 +18,7 @@ from ..core.spec import Spec
 from ..core.state import State, require_array, require_int
 from ..core.unseen import VALID, known_pixels, valid_frames
 from .kernels.baseline import subtract_baseline
+from .kernels.baseline_gpu import BASELINE
 
 
 class DebleachParams(Params, frozen=True):
@@ -36,6 +39,8 @@ class Debleach(Operator):
     """
 
     Params = DebleachParams
+    devices = ("cpu", "gpu")
+    twin_tolerance = 0.0  # the same steps in the same order
     may_need = (VALID,)
     gives = (
         Gives("frames", "frames", ("t", "y", "x"), "ADU", "the frames without bleaching"),
@@ -47,6 +52,10 @@ class Debleach(Operator):
     def __init__(self, params: DebleachParams, spec: Spec, device: str = "cpu") -> None:
         super().__init__(params, spec, device)
         self._baseline = np.full((2, *spec.shape), np.nan)
+        if self.card is not None:
+            self._mirror = Mirror(self.card, self._baseline.shape)
+            self._mirror.host = self._baseline
+            self._subtract = self.card.compiled(BASELINE, PIXEL=spec.dtype)["subtract_baseline"]
         self._level = np.zeros(1)
         self._n = 0
         empty = np.empty((0, *spec.shape), spec.dtype)
@@ -58,24 +67,43 @@ class Debleach(Operator):
         return self.spec.with_(dtype="float32")
 
     def update(self, block: Block, inputs: Values = NO_VALUES) -> Output:
-        block = known_pixels(block)
+        block = known_pixels(on_device(block, self.card))
         valid = valid_frames(block, inputs)
-        if not self._n and valid.any():
-            self._level[0] = np.nanmean(block.pixels[np.argmax(valid)], dtype=float)
-        frames = np.empty(block.pixels.shape, np.float32)
         seen = np.minimum(self._n + np.cumsum(valid), self.params.smooth_frames)
         rates = np.where(valid, 1 / np.maximum(seen, 1), 0.0)
-        subtract_baseline(block.pixels, rates, float(self._level[0]), self._baseline, frames)
+        if self.card is None:
+            self._find_level(block, valid)
+            frames = np.empty(block.pixels.shape, np.float32)
+            subtract_baseline(block.pixels, rates, float(self._level[0]), self._baseline, frames)
+            self._n += int(valid.sum())
+            return Output(block.index, block=block.of(frames))
+        there, out = self.card.put(rates), self.card.xp.empty(block.shape, np.float32)
+        self._find_level(block, valid)
+        pixels, level = self.spec.shape[0] * self.spec.shape[1], float(self._level[0])
+        given = (frames_of(block, self.card), len(block), pixels, there, level, self._mirror.to_change(), out)
+        self._subtract.items(pixels, *given)
         self._n += int(valid.sum())
-        return Output(block.index, block=block.of(frames))
+        return Output(block.index, block=CardBlock(block, self.card, out))
+
+    def _find_level(self, block: Block, valid: np.ndarray) -> None:
+        if not self._n and valid.any():
+            first = block.index + int(np.argmax(valid))
+            self._level[0] = np.nanmean(block.cut(first, first + 1).pixels[0], dtype=float)
 
     def read(self, names: Sequence[str] | None = None, inputs: Values = NO_VALUES) -> Mapping[str, np.ndarray]:
-        return {name: 2 * self._baseline[0] - self._baseline[1] for name in self.snapshot_names(names)}
+        baseline = self._on_host()
+        return {name: 2 * baseline[0] - baseline[1] for name in self.snapshot_names(names)}
 
     def state(self) -> State:
-        return {"baseline": self._baseline.copy(), "level": self._level.copy(), "n": self._n}
+        return {"baseline": self._on_host().copy(), "level": self._level.copy(), "n": self._n}
 
     def restore(self, state: State) -> None:
         self._baseline = require_array(state, "baseline", self._baseline, "debleach")
+        if self.card is not None:
+            self._mirror.host = self._baseline
         self._level = require_array(state, "level", self._level, "debleach")
         self._n = require_int(state, "n", "debleach")
+
+    def _on_host(self) -> np.ndarray:
+        """Return the baseline (2, y, x), to be read."""
+        return self._baseline if self.card is None else self._mirror.host

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
+from ..core.card import Card
 from ..core.errors import StateError
 from ..core.spec import Spec
 from ..core.state import State
+from .card_products import CardProducts
 from .product_sums import Factor, ProductSums
 
 
@@ -47,8 +49,12 @@ class LaggedSums:
         seam = self.products.copy()
         seam.n = 0
         seam.sums = np.zeros_like(seam.sums)
-        seam.add(run)
+        seam.add(self._there(run))
         return seam
+
+    def _there(self, run: np.ndarray) -> Any:
+        """Return frames where products are made of them."""
+        return run
 
     def absorb(self, other: LaggedSums, unbroken: bool) -> None:
         """Add the later part; `unbroken`: its first frame follows this one's last."""
@@ -68,9 +74,9 @@ class LaggedSums:
         maps = None if sums is None else self.products.maps(sums)
         return self.products.cumulant(self.factors[:order], maps, n).reshape(self.products.spec.shape)
 
-    def copy(self) -> LaggedSums:
+    def copy(self) -> Self:
         """Return an independent copy."""
-        new = object.__new__(LaggedSums)
+        new = object.__new__(type(self))
         new.__dict__.update(self.__dict__, products=self.products.copy())
         return new
 
@@ -84,6 +90,59 @@ class LaggedSums:
         self.products.restore(state, "lag")
         self.head, self.tail = (_frames(state.get(f"lag_{name}"), self.head) for name in ("head", "tail"))
         self._one_run = bool(state["lag_whole"])
+
+
+class CardLaggedSums(LaggedSums):
+    """LaggedSums on a card, of frames there; the last ones of the run stay there."""
+
+    products: CardProducts
+
+    def __init__(self, spec: Spec, lags: tuple[int, ...], card: Card) -> None:
+        self._card, self._n_tail = card, 0
+        depth = max(lags)
+        self._tails = [card.xp.empty((depth, *spec.shape), spec.dtype) for _ in range(2)]  # this one, and for the next
+        super().__init__(spec, lags)
+        self.products = CardProducts(spec, [self.factors], card)
+
+    @property
+    def tail(self) -> np.ndarray:
+        """The last frames of the run, on the host."""
+        return self._card.get(self._tails[0][: self._n_tail]) if self._n_tail else np.empty_like(self.head[:0])
+
+    @tail.setter
+    def tail(self, frames: np.ndarray) -> None:
+        self._n_tail = len(frames)
+        if len(frames):
+            self._tails[0][: len(frames)] = self._card.put(frames)
+
+    def add(self, cell: Any) -> None:
+        earlier, n = self._tails[0][: self._n_tail], len(cell)
+        run = self._n_tail + n
+        if self._one_run:
+            missing = cell[: self.depth - len(self.head)]
+            self.head = np.concatenate([self.head, self._card.get(missing)]) if len(missing) else self.head
+            self._one_run = run < self.depth
+        self.products.add(cell, earlier)
+        kept = min(self.depth, run)
+        of_cell = min(n, kept)
+        after = self._tails[1]
+        if kept > of_cell:
+            after[: kept - of_cell] = earlier[run - kept :]
+        if of_cell:
+            after[kept - of_cell : kept] = cell[n - of_cell :]
+        self._tails, self._n_tail = [after, self._tails[0]], kept
+
+    def end_run(self) -> None:
+        self._n_tail = 0
+        self._one_run = self._one_run and not len(self.head)
+
+    def copy(self) -> Self:
+        new = super().copy()
+        new.__dict__["_tails"] = [tail.copy() for tail in self._tails]
+        return new
+
+    def _there(self, run: np.ndarray) -> Any:
+        return self._card.put(run) if len(run) else self._tails[0][:0]
 
 
 def _frames(value: Any, like: np.ndarray) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import combinations
 from typing import Any, Self
 
@@ -41,15 +41,13 @@ class ProductSums(SharedSums):
         self._at = {product: q for q, product in enumerate(self.products)}
         self.depth = max(f[0] for p in self.products for f in p)
         width = spec.shape[1]
-        last = [p[-1] for p in self.products]
-        parents = [self._at[p[:-1]] if len(p) > 1 else -1 for p in self.products]
-        shifts = [f[1] * width + f[2] for f in last]
-        self._table = Products(np.array(parents), np.array([f[0] for f in last]), np.array(shifts))
+        self._last = [p[-1] for p in self.products]
+        self._parents = [self._at[p[:-1]] if len(p) > 1 else -1 for p in self.products]
+        shifts = [f[1] * width + f[2] for f in self._last]
+        self._table = Products(np.array(self._parents), np.array([f[0] for f in self._last]), np.array(shifts))
         self.pixels = spec.shape[0] * width
         tiles = -(-self.pixels // PRODUCT_TILE_PX)
-        self.n = 0
-        self.pivot = np.zeros(self.pixels)
-        self.sums = np.zeros((tiles, len(self.products), 2, PRODUCT_TILE_PX))
+        self._allocate((self.pixels,), (tiles, len(self.products), 2, PRODUCT_TILE_PX))
 
     def empty(self) -> Self:
         """Return sums of the same products without frames."""
@@ -80,7 +78,9 @@ class ProductSums(SharedSums):
         if self.n:
             plain = self.tiled(self.about(pivot))
             self.own()
-            self.sums[:, :, 0], self.sums[:, :, 1] = plain, 0
+            sums = self.sums
+            sums[:, :, 0], sums[:, :, 1] = plain, 0
+            self.sums = sums
         self.pivot = pivot.copy()
 
     def absorb(self, other: ProductSums) -> None:
@@ -92,6 +92,7 @@ class ProductSums(SharedSums):
             sums += other.sums
         else:
             sums[:, :, 0] += self.tiled(other.about(self.pivot))
+        self.sums = sums
         self.n += other.n
 
     def about(self, pivot: np.ndarray, sums: np.ndarray | None = None, n: int | None = None) -> list[np.ndarray]:
@@ -130,7 +131,10 @@ class ProductSums(SharedSums):
 
     def all_maps(self) -> Sequence[np.ndarray]:
         """Return the map (p,) of every product's sum, each computed on first use."""
-        return _Maps(self.sums, self.pixels)
+        return _Maps(self._map, len(self.products))
+
+    def _map(self, q: int) -> np.ndarray:
+        return np.asarray((self.sums[:, q, 0] + self.sums[:, q, 1]).reshape(-1)[: self.pixels])
 
     def plain(self) -> np.ndarray:
         """Return the sums as float64 (tiles, products, 1024), a copy."""
@@ -156,18 +160,18 @@ class ProductSums(SharedSums):
 
 
 class _Maps(Sequence[np.ndarray]):
-    """Maps (p,) of sums (tiles, products, 2, 1024)."""
+    """Maps (p,), each made when it is asked for first."""
 
-    def __init__(self, sums: np.ndarray, pixels: int) -> None:
-        self._sums, self._pixels = sums, pixels
+    def __init__(self, make: Callable[[int], np.ndarray], many: int) -> None:
+        self._make, self._many = make, many
         self._made: dict[int, np.ndarray] = {}
 
     def __len__(self) -> int:
-        return self._sums.shape[1]
+        return self._many
 
     def __getitem__(self, q: Any) -> Any:
         if q not in self._made:
-            self._made[q] = (self._sums[:, q, 0] + self._sums[:, q, 1]).reshape(-1)[: self._pixels]
+            self._made[q] = self._make(q)
         return self._made[q]
 
 

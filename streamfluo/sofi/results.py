@@ -10,7 +10,6 @@ import numpy as np
 
 from ..core.operator import Gives
 from .crossed import MAX_GRID_ORDER
-from .kernels.cumulants import Powers, doubling_change, read_error
 from .psf import PsfWidth
 
 if TYPE_CHECKING:
@@ -101,11 +100,9 @@ def _psf(sofi: Sofi, waiting: np.ndarray, frames: int) -> PsfWidth:
 
 def compile_results(sofi: Sofi, waiting: np.ndarray) -> None:
     """Compile the kernels of reading, on empty sums."""
-    power, (marks_n, marks) = sofi.power, sofi.batches.read()
+    power = sofi.power
     power.read(2, True, waiting, 1)
-    powers = Powers(power.sums, waiting, 1)
-    read_error(powers, marks, marks_n, 2, np.empty(power.pixels))
-    doubling_change(powers, power.plain(), 1, 2, np.empty((1, 2)))
+    power.compile_marks(waiting, sofi.batches)
 
 
 def _moment(sofi: Sofi, order: int, cumulant: bool, waiting: np.ndarray, frames: int) -> np.ndarray:
@@ -126,15 +123,10 @@ def _moment(sofi: Sofi, order: int, cumulant: bool, waiting: np.ndarray, frames:
 
 def _error(sofi: Sofi, order: int, waiting: np.ndarray, frames: int) -> np.ndarray:
     """Return the standard error of k_order (y, x); NaN before there are two batches."""
-    marks_n, marks = sofi.batches.read()
-    power = sofi.power
     if sofi.params.noise == "lag":
+        marks_n, marks = sofi.batches.read()
         return _jackknife(sofi, order, marks_n, marks[: len(marks_n)])
-    out = np.full(power.pixels, np.nan)
-    if not len(marks_n):
-        return out.reshape(power.spec.shape)
-    read_error(Powers(power.sums, waiting, power.n + frames), marks, marks_n, order, out)
-    return out.reshape(power.spec.shape)
+    return sofi.power.error(order, waiting, frames, sofi.batches)
 
 
 def _jackknife(sofi: Sofi, order: int, marks_n: np.ndarray, marks: tuple[np.ndarray, ...]) -> np.ndarray:
@@ -164,18 +156,18 @@ def _change(sofi: Sofi, waiting: np.ndarray, frames: int) -> np.ndarray:
     orders = sofi.params.order - 1
     lagged = sofi.lagged if sofi.params.noise == "lag" else None
     n = lagged.products.n if lagged is not None else sofi.power.n + frames
-    marks_n, marks = sofi.batches.read()
+    marks_n, marks = sofi.batches.frames_and_sums()
     inside = [k for k, count in enumerate(marks_n) if 0 < count < n]
     if not inside:
         return np.full(orders, np.nan)
     half = min(inside, key=lambda k: abs(marks_n[k] - n / 2))
     then, count = marks[half], int(marks_n[half])
-    squares = np.zeros((orders, 2))
     if lagged is not None:
+        squares, then = np.zeros((orders, 2)), sofi.batches.host(then)
         for k in range(orders):
             now = lagged.cumulant(k + 2)
             squares[k] = np.nansum((now - lagged.cumulant(k + 2, then, count)) ** 2), np.nansum(now**2)
     else:
-        doubling_change(Powers(sofi.power.sums, waiting, n), then, count, orders + 1, squares)
+        squares = sofi.power.changes(waiting, frames, then, count)
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.asarray(np.sqrt(squares[:, 0] / squares[:, 1] / (n / count - 1)))

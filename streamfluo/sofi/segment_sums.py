@@ -7,7 +7,7 @@ that part's, s_p · s_q · … · κ_n(t), is subtracted. What is left of the lo
 from __future__ import annotations
 
 from math import comb
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import numpy as np
 
@@ -64,6 +64,9 @@ class SegmentSums:
             self.crossed.add(cell)
         times = (index - self.start + np.arange(len(cell))) / self.layout.window_frames
         self._times = self._times + np.power.outer(times, np.arange(len(self._times))).sum(0)
+        self._add_trends(cell, times)
+
+    def _add_trends(self, cell: np.ndarray, times: np.ndarray) -> None:
         self._trend = self._trend.copy()
         flat = cell.reshape(len(cell), self.power.pixels)
         self._near += add_trend(flat, times, self._flat(self.power.pivot), self._trend)
@@ -136,9 +139,18 @@ class SegmentSums:
         found[-1] = self.crossed.covariance_with_total().reshape(-1) - variance * slope * np.nansum(slope)
         return found
 
-    def copy(self) -> SegmentSums:
+    def take(self, other: SegmentSums) -> None:
+        """Become what another one is, which is not used any more."""
+        self.start, self._times, self._trend, self._near = other.start, other._times, other._trend, other._near
+        for mine, theirs in ((self.power, other.power), (self.crossed, other.crossed)):
+            if mine is not None and theirs is not None:
+                mine.n, mine.pivot, mine.sums = theirs.n, theirs.pivot, theirs.sums.copy()  # a copy may have the same
+        if self.crossed is not None and other.crossed is not None:
+            self.crossed.take_total(other.crossed)
+
+    def copy(self) -> Self:
         """Return an independent copy."""
-        new = object.__new__(SegmentSums)
+        new = object.__new__(type(self))
         new.__dict__.update(self.__dict__, power=self.power.copy())
         new.crossed = self.crossed.copy() if self.crossed is not None else None
         return new

@@ -27,6 +27,9 @@ class SharedSums:
     _left: np.ndarray | None = None  # the sums shared before these
     _left_readers: WeakSet[Any] | None = None
 
+    def _allocate(self, pivot: tuple[int, ...], sums: tuple[int, ...]) -> None:
+        self.n, self.pivot, self.sums = 0, np.zeros(pivot), np.zeros(sums)
+
     def copy(self) -> Self:
         """Return an independent copy."""
         if self._readers is None:

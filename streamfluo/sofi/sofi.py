@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 from msgspec import Meta
 
 from ..core.block import Block
+from ..core.card_block import frames_of, on_device
 from ..core.errors import ConfigError
 from ..core.grid import GRID_FRAMES, FrameGrid
 from ..core.operator import NO_VALUES, Mergeable, Output, Presents, Values
@@ -18,13 +19,12 @@ from ..core.params import Params
 from ..core.registry import register
 from ..core.spec import Spec
 from ..core.state import State, require_int
-from ..core.thread_pool import in_bands
 from ..core.unseen import VALID, known_pixels, seen_parts
-from ..pixels.kernels.power_sums import frame_totals
+from ..pixels.frame_totals import FrameTotals
 from .batches import Batches
 from .bleaching_segments import BleachingSegments
 from .crossed import CrossedSums
-from .lagged import LaggedSums
+from .lagged import CardLaggedSums, LaggedSums
 from .noise import CameraNoise
 from .report import measures_of, report_of
 from .results import compile_results, gives, read
@@ -33,7 +33,6 @@ from .sums import SETTLED_FRAMES, CardPowerSums, PowerSums
 from .with_total import AveragedProducts
 
 MAX_LAG = 256
-NS_A_PIXEL = 0.1  # of a frame's total, on one core
 PART_NAMES = {  # attribute → the snapshots that need it
     "lagged": re.compile(r"lag_k|k\d|snr|change"),
     "crossed": re.compile(r"cross|psf|resolution"),
@@ -123,27 +122,31 @@ class Sofi(Mergeable):
         self.noise = CameraNoise(spec) if p.noise == "camera" else None
         lags = tuple(range(p.order)) if p.noise == "lag" and p.lags is None else p.lags
         self.gives = gives(p, len(lags) if lags is not None else 0, spec.pixel_um is not None)
-        self._grid = FrameGrid(spec)
-        self.power = PowerSums(spec, p.order) if self.card is None else CardPowerSums(spec, p.order, self.card)
-        self.lagged = LaggedSums(spec, lags) if lags is not None else None
-        self.crossed = CrossedSums(spec, int(p.cross), p.order) if p.cross else None
+        card, by_segments = self.card, p.bleach_fraction is not None
+        self._grid, self._totals = FrameGrid(spec, card), FrameTotals(spec, card)
+        self.power = PowerSums(spec, p.order) if card is None else CardPowerSums(spec, p.order, card)
+        self.lagged = None
+        if lags is not None:
+            self.lagged = LaggedSums(spec, lags) if card is None else CardLaggedSums(spec, lags, card)
+        self.crossed = CrossedSums(spec, int(p.cross), p.order, None if by_segments else card) if p.cross else None
         self.segments = None
         if p.bleach_fraction is not None:
             window_frames = -(-p.smooth_frames // GRID_FRAMES) * GRID_FRAMES
-            self.segments = BleachingSegments(Layout(spec, p.order, self.crossed, window_frames), p.bleach_fraction)
+            layout = Layout(spec, p.order, self.crossed, window_frames)
+            self.segments = BleachingSegments(layout, p.bleach_fraction, card)
         kept = self.lagged.products if self.lagged is not None and self._lag_noise else self.power
-        self.batches = Batches(p.batches, kept.plain().shape)
+        self.batches = Batches(p.batches, kept.plain().shape, card)
         self._next_index = -1
-        self._total_dtype = np.dtype(np.int64 if np.dtype(spec.dtype).kind in "iu" else np.float64)
         self._compile()
 
     def update(self, block: Block, inputs: Values = NO_VALUES) -> Output:
-        block = known_pixels(block)
+        block = known_pixels(on_device(block, self.card))
+        self.batches.prepare(block.index, block.stop)
         for part in seen_parts(block, inputs):
             self._take(part)
         if self.segments is None:
             return Output(block.index)
-        return Output(block.index, {"total_signal": self._signal(block.pixels)})
+        return Output(block.index, {"total_signal": self._totals(frames_of(block, self.card))})
 
     def _take(self, part: Block) -> None:
         """Add consecutive frames, after those that are missing before them."""
@@ -171,7 +174,8 @@ class Sofi(Mergeable):
     def reader(
         self, names: Sequence[str] | None = None, inputs: Values = NO_VALUES
     ) -> Callable[[], Mapping[str, np.ndarray]]:
-        return partial(self._copy().read, self.snapshot_names(names))
+        wanted = self.snapshot_names(names)
+        return partial(self._copy(wanted).read, wanted)
 
     def merge(self, other: Self) -> None:
         if other.batches.first < 0:
@@ -237,7 +241,7 @@ class Sofi(Mergeable):
             part.products.settle(self._flat_pivot)
             part.add(cell)
         if self.segments is not None:
-            self.segments.add(cell, start, self._signal(cell), self.power.pivot)
+            self.segments.add(cell, start, self._totals(cell), self.power.pivot)
         self.batches.advance(start + len(cell), self._marked)
 
     def _move_pivot(self, pivot: np.ndarray) -> None:
@@ -264,22 +268,25 @@ class Sofi(Mergeable):
         n, sums = other.batches.mark(index)
         before = self._marked(index, out)
         if not self._lag_noise:
-            out += other.power.plain_about(self.power.pivot, n, sums)
+            self._add_to(out, other.power.plain_about(self.power.pivot, n, sums))
             return before + n
         lagged, theirs = self.lagged, other.lagged
         assert lagged is not None
         assert theirs is not None
-        out += theirs.products.tiled(theirs.products.about(lagged.products.pivot, sums, n))
+        self._add_to(out, theirs.products.tiled(theirs.products.about(lagged.products.pivot, sums, n)))
         if not unbroken:
             return before + n
         seam = lagged.seam(theirs, index - other.batches.first)
-        out += seam.plain()
+        self._add_to(out, seam.plain())
         return before + n + seam.n
+
+    def _add_to(self, out: Any, sums: np.ndarray) -> None:
+        out += sums if self.card is None else self.card.put(sums)
 
     def _compile(self) -> None:
         """Compile every kernel for the types of the frames, which are read-only, and of runs of them."""
         frames = self._grid.waiting
-        self._signal(frames)
+        self._totals(frames)
         self.power.add_frames(frames)
         self.power.better_pivot(frames)
         if self.crossed is not None:
@@ -287,16 +294,9 @@ class Sofi(Mergeable):
         if self.segments is not None:
             self.segments.compile(frames)
         if self.lagged is not None:
-            self.lagged.products.add(np.empty(frames.shape, frames.dtype))
+            self.lagged.products.add(frames if self.card is not None else np.empty(frames.shape, frames.dtype))
         self.power.absorb_sums(self.power)
-        self.power.move_pivot(self.power.pivot)
         compile_results(self, self.power.waiting(self._grid.waiting, 2))
-
-    def _signal(self, pixels: np.ndarray) -> np.ndarray:
-        totals = np.empty(len(pixels), self._total_dtype)
-        flat, work_ns = pixels.reshape(len(pixels), self.power.pixels), NS_A_PIXEL * pixels.size
-        in_bands(len(pixels), work_ns, lambda a, b: frame_totals(flat[a:b], totals[a:b]))
-        return totals.astype(np.float64)
 
     @property
     def _products(self) -> list[LaggedSums | CrossedSums]:
@@ -316,13 +316,9 @@ class Sofi(Mergeable):
 
     def _flushed(self, names: Sequence[str]) -> Sofi:
         """Return a copy of what these snapshots need, with the waiting frames added."""
-        copy = self._copy()
-        copy._grid = FrameGrid(self.spec)
-        for name, needed_by in PART_NAMES.items():
-            if not any(needed_by.match(n) for n in names):
-                setattr(copy, name, None)
-        if len(self._grid.waiting):
-            copy._add(self._grid.waiting)
+        copy = self._copy(names)
+        for cell in copy._grid.flush():
+            copy._add(cell)
         if copy.segments is not None:
             copy.segments = copy.segments.finished()
             if copy.crossed is not None:
@@ -330,14 +326,18 @@ class Sofi(Mergeable):
                 copy.crossed = copy.crossed.showing(AveragedProducts(self.spec, copy.crossed.kept, averages))
         return copy
 
-    def _copy(self) -> Sofi:
-        """Return an independent copy for reading, at no cost: sums and waiting frames are shared until they change."""
+    def _copy(self, names: Sequence[str]) -> Sofi:
+        """Return an independent copy of what these snapshots need.
+
+        It costs nothing: sums and waiting frames are shared until they change; on a card they are copied there.
+        """
         copy: Sofi = object.__new__(type(self))
         copy.__dict__.update(self.__dict__, _grid=self._grid.copy(), power=self.power.copy())
         copy.batches = self.batches.copy()
-        for name in PART_NAMES:
-            if (part := getattr(self, name)) is not None:
-                setattr(copy, name, part.copy())
+        for name, needed_by in PART_NAMES.items():
+            part = getattr(self, name)
+            needed = part is not None and any(needed_by.match(n) for n in names)
+            setattr(copy, name, part.copy() if needed else None)
         return copy
 
     def _order_of(self, name: str) -> int:

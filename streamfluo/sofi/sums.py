@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,10 @@ from ..core.spec import Spec
 from ..core.thread_pool import in_bands
 from ..pixels.kernels.power_sums import POWER_TILE_PX, add_powers, add_sums, cell_powers, median
 from ..pixels.kernels.power_sums_gpu import POWERS
-from .kernels.cumulants import Powers, move_pivot, read_moments
+from .batches import Batches
+from .card_sums import CardSums
+from .kernels.cumulants import Powers, doubling_change, move_pivot, read_error, read_moments
+from .kernels.cumulants_gpu import CUMULANTS
 from .shared_sums import SharedSums
 
 SETTLED_FRAMES = 32  # a pivot from a cell of so many frames is final
@@ -31,9 +35,7 @@ class PowerSums(SharedSums):
         self.order, self.spec = order, spec
         self.pixels = spec.shape[0] * spec.shape[1]
         tiles, powers = -(-self.pixels // POWER_TILE_PX), order + order % 2
-        self.n = 0
-        self.pivot = np.zeros((tiles, POWER_TILE_PX))
-        self.sums = np.zeros((tiles, powers, 2, POWER_TILE_PX))
+        self._allocate((tiles, POWER_TILE_PX), (tiles, powers, 2, POWER_TILE_PX))
 
     def better_pivot(self, cell: np.ndarray) -> np.ndarray | None:
         """Return the pivot (tiles, 1024) to re-base to before this cell is added, or None."""
@@ -62,7 +64,8 @@ class PowerSums(SharedSums):
 
     def move_pivot(self, pivot: np.ndarray) -> None:
         """Re-base the sums on another pivot (tiles, 1024) of float32 values."""
-        self.sums = self.about(pivot)
+        if self.n:
+            self.sums = self.about(pivot)
         self.pivot = pivot
 
     def absorb(self, other: PowerSums) -> None:
@@ -110,41 +113,93 @@ class PowerSums(SharedSums):
             read_moments(self.pivot, Powers(self.sums, waiting, self.n + frames), order, cumulant, out)
         return out.reshape(self.spec.shape)
 
+    def error(self, order: int, waiting: np.ndarray, frames: int, batches: Batches) -> np.ndarray:
+        """Return the standard error of k_order (y, x); NaN before there are two batches."""
+        marks_n, marks = batches.read()
+        out = np.full(self.pixels, np.nan)
+        if len(marks_n):
+            read_error(Powers(self.sums, waiting, self.n + frames), marks, marks_n, order, out)
+        return out.reshape(self.spec.shape)
 
-class CardPowerSums(PowerSums):
-    """PowerSums on a card, of frames there; the sums are copied to the host to be read, merged or saved."""
+    def changes(self, waiting: np.ndarray, frames: int, mark: np.ndarray, mark_n: int) -> np.ndarray:
+        """Return Σ (k_j now − k_j at a mark after mark_n frames)² and Σ k_j² over the pixels (order − 1, 2)."""
+        squares = np.zeros((self.order - 1, 2))
+        doubling_change(Powers(self.sums, waiting, self.n + frames), mark, mark_n, self.order, squares)
+        return squares
+
+    def compile_marks(self, waiting: np.ndarray, batches: Batches) -> None:
+        """Compile what reads marks, on empty sums."""
+        powers, (marks_n, marks) = Powers(self.sums, waiting, 1), batches.read()
+        read_error(powers, marks, marks_n, 2, np.empty(self.pixels))
+        doubling_change(powers, self.plain(), 1, 2, np.empty((1, 2)))
+
+
+class CardPowerSums(CardSums, PowerSums):
+    """PowerSums on a card, of frames there, and read there; the host's are for merging and saving."""
 
     def __init__(self, spec: Spec, order: int, card: Card) -> None:
-        self._card, self._card_is_new, self._host_is_new = card, False, False
+        self._card, self._powers = card, order + order % 2
         super().__init__(spec, order)
-        self._host_is_new = False  # all are 0
-        tiles, powers, *_ = self._host.shape
-        self._there, self._pivot_there = card.xp.zeros(self._host.shape), card.xp.zeros((tiles, POWER_TILE_PX))
-        self._add_powers = card.compiled(POWERS, PIXEL=spec.dtype, ORDERS=powers)["add_powers"]
+        adding = card.compiled(POWERS, PIXEL=spec.dtype, ORDERS=self._powers)
+        self._kernels = {**adding, **card.compiled(CUMULANTS, ORDERS=self._powers)}
 
-    @property
-    def sums(self) -> np.ndarray:
-        """The sums on the host; assign them after a change in place."""
-        if self._card_is_new:
-            self._host = self._card.get(self._there)
-            self._card_is_new = False
-        return self._host
-
-    @sums.setter
-    def sums(self, sums: np.ndarray) -> None:
-        self._host, self._host_is_new, self._card_is_new = sums, True, False
-
-    def copy(self) -> PowerSums:  # type: ignore[override]
-        """Return an independent copy on the host."""
-        new = PowerSums(self.spec, self.order)
-        new.n, new.pivot, new.sums = self.n, self.pivot, self.sums.copy()
-        return new
+    def better_pivot(self, cell: Any) -> np.ndarray | None:
+        if self.n >= SETTLED_FRAMES or len(cell) < self.n:
+            return None
+        return super().better_pivot(self._card.get(cell))  # of the first frames, once
 
     def add_frames(self, frames: Any) -> None:
-        if self._host_is_new:
-            self._there[...] = self._card.put(self._host)
-            self._pivot_there[...] = self._card.put(self.pivot)
-            self._host_is_new = False
-        self._add_powers.items(self.pixels, frames, len(frames), self.pixels, self._pivot_there, self._there)
-        self._card_is_new = True
+        pivot, sums = self._pivot.there(), self._sums.to_change()
+        self._kernels["add_powers"].items(self.pixels, frames, len(frames), self.pixels, pivot, sums)
         self.n += len(frames)
+
+    def waiting(self, frames: Any, order: int) -> Any:
+        """Return the sums (tiles, powers, 1024) of frames not yet added, on the card, (0, …) without any."""
+        xp = self._card.xp
+        totals = xp.zeros((len(self.pivot) if len(frames) else 0, self._powers, POWER_TILE_PX))
+        if len(frames):
+            pivot = self._pivot.there()
+            self._kernels["cell_powers"].items(self.pixels, frames, len(frames), self.pixels, pivot, totals)
+        return totals
+
+    def read(self, order: int, cumulant: bool, waiting: Any, frames: int) -> np.ndarray:
+        if not self.n + frames:
+            return np.full(self.spec.shape, np.nan)
+        out = self._card.xp.empty(self.spec.shape)
+        read_moments = self._kernels["read_moments"].items
+        read_moments(self.pixels, self._pivot.there(), *self._sums_of(waiting, frames), order, int(cumulant), out)
+        return self._card.get(out)
+
+    def error(self, order: int, waiting: Any, frames: int, batches: Batches) -> np.ndarray:
+        xp, n = self._card.xp, self.n + frames
+        counts, marks = batches.frames_and_sums()
+        if not len(counts):
+            return np.full(self.spec.shape, np.nan)
+        c, squares = xp.empty((order + 1, self.pixels)), xp.zeros(self.pixels)
+        now = xp.zeros((len(self.pivot), self._powers, POWER_TILE_PX))
+        self._kernels["find_influence"].items(self.pixels, *self._sums_of(waiting, frames), order, c, now)
+        in_batch = np.diff([0, *counts, n])
+        for b, (before, after) in enumerate(pairwise([now, *marks, now])):
+            given = (c, after, before, int(b == 0), float(in_batch[b]), self.pixels, order, squares)
+            self._kernels["add_batch"].items(self.pixels, *given)
+        used = float(((in_batch / n) ** 2).sum())
+        if not used < 1:
+            return np.full(self.spec.shape, np.nan)
+        return self._card.get(xp.sqrt(squares / (1 - used)) / n).reshape(self.spec.shape)
+
+    def compile_marks(self, waiting: Any, batches: Batches) -> None:
+        """They are compiled."""
+
+    def changes(self, waiting: Any, frames: int, mark: Any, mark_n: int) -> np.ndarray:
+        blocks = -(-self.pixels // 256)
+        parts = self._card.xp.empty((blocks, self._powers - 1, 2))
+        given = (*self._sums_of(waiting, frames)[:4], mark, float(mark_n), self.pixels, self.order, parts)
+        self._kernels["changes"].blocks(blocks, *given)
+        return np.asarray(self._card.get(parts).sum(0)[: self.order - 1])
+
+    def _sums_of(self, waiting: Any, frames: int) -> tuple[Any, ...]:
+        """Sums and waiting ones, of how many powers and frames, and the pixels, as kernels take them."""
+        sums = self._sums.there()
+        with_waiting = len(waiting) > 0
+        powers = self._powers if with_waiting else 0
+        return sums, waiting if with_waiting else sums, powers, float(self.n + frames), self.pixels

@@ -63,6 +63,10 @@ class ProductsWithTotal(ProductSums):
             self._with_total = self._with_total + other._with_total_about(self.pivot)
         super().absorb(other)
 
+    def take_total(self, other: ProductsWithTotal) -> None:
+        """Take over the sums with the total."""
+        self._with_total = other._with_total
+
     def covariance_with_total(self) -> np.ndarray:
         """Return ⟨δI_p δT⟩ of each pixel and the total signal (y, x), NaN where a pixel was not seen."""
         n = self.n or np.nan

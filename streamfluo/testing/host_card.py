@@ -81,6 +81,10 @@ class HostCard:
     def check(self) -> None:
         """Called before each thing it does; raises what a card would, in tests of that."""
 
+    def takes(self, array: np.ndarray) -> bool:
+        """Whether a kernel may be given an array."""
+        return True
+
     def _library(self, code: str) -> Path:
         folder = Path(tempfile.gettempdir()) / f"streamfluo-host-card-{os.getuid()}"
         folder.mkdir(mode=0o700, exist_ok=True)
@@ -115,6 +119,8 @@ class HostKernel:
 
     def _argument(self, given: Any) -> Any:
         if isinstance(given, np.ndarray):
+            if not self._card.takes(given):
+                raise TypeError(f"{self._name}: kernels take arrays of the card, found one of the host")
             if not given.flags.c_contiguous:
                 raise TypeError(f"{self._name}: kernels take arrays in C-order")
             return ctypes.c_void_p(given.ctypes.data)

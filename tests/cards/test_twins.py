@@ -1,22 +1,24 @@
-"""Twins of operators on a card, here the stand-in on the processor: the values of the processor's kernels, all laws."""
+"""Twins of operators on a card, where there is none the stand-in on the processor: the values of the processor's
+kernels, and all laws."""
 
 import pytest
 from test_laws import CASES, broken, subject_of
 
-from streamfluo import Spec
-from streamfluo.core.card import using_card
+from streamfluo import ConfigError, Spec
+from streamfluo.core.card import CHOICE, open_card, using_card
 from streamfluo.core.registry import operators
 from streamfluo.testing import LAWS
-from streamfluo.testing.host_card import HostCard
-from streamfluo.testing.subject import same
+from streamfluo.testing.strict_card import StrictCard
+from streamfluo.testing.subject import same, spoilt_movie
 
 TWINS = [case for case in CASES if "gpu" in operators()[case.values[0]].devices]
 SHAPES = [(13, 17), (1, 70), (33, 5)]  # tails of blocks of threads
 
 
-@pytest.fixture(autouse=True)
-def card():
-    with using_card(HostCard()) as card:
+@pytest.fixture(autouse=True, params=["strict", pytest.param("cuda", marks=pytest.mark.gpu)])
+def card(request, monkeypatch):
+    monkeypatch.setenv(CHOICE, "cuda")
+    with using_card(StrictCard() if request.param == "strict" else open_card()) as card:
         yield card
 
 
@@ -30,6 +32,24 @@ def test_twins_give_the_processors_values(kind, params, dtype):
     there, here = both(kind, params, dtype)
     for sizes in ((32,), (1, 7, 30)):
         same(there.whole(sizes), here.whole(sizes), "on the card", operators()[kind].twin_tolerance)
+
+
+@pytest.mark.parametrize("shape", SHAPES[1:])
+@pytest.mark.parametrize(("kind", "params", "dtype"), TWINS)
+def test_twins_agree_on_frames_of_odd_sides(kind, params, dtype, shape):
+    try:
+        there, here = both(kind, params, dtype, shape)
+        expected = here.whole()
+    except ConfigError as error:
+        pytest.skip(str(error))
+    same(there.whole(), expected, "on the card", operators()[kind].twin_tolerance)
+
+
+@pytest.mark.parametrize(("kind", "params", "dtype"), TWINS)
+def test_twins_agree_on_hot_dark_full_and_unseen_pixels(kind, params, dtype):
+    there, here = both(kind, params, dtype)
+    there.movie = here.movie = spoilt_movie(here.spec)
+    same(there.whole((5, 32)), here.whole((5, 32)), "on the card", operators()[kind].twin_tolerance)
 
 
 @pytest.mark.parametrize(("kind", "params", "dtype"), TWINS)

@@ -1,5 +1,6 @@
 """State is flat and plain; the registry finds operators by kind and refuses two of one name; tables have a shape."""
 
+import sys
 import tomllib
 from pathlib import Path
 from typing import NamedTuple
@@ -9,9 +10,11 @@ import pytest
 
 from streamfluo import Block, ConfigError, FrameError, Gives, Operator, Output, Spec, StateError, Table, create
 from streamfluo.core import registry
+from streamfluo.core.card import using_card
 from streamfluo.core.errors import StreamfluoError, did_you_mean
 from streamfluo.core.registry import operators
 from streamfluo.core.state import check_state, require_array
+from streamfluo.testing.host_card import HostCard
 
 SPEC = Spec((4, 4), "u2")
 
@@ -133,7 +136,7 @@ REFUSED = [
     (dict(kind="moment"), "create: no operator 'moment'; did you mean 'moments'?"),
     (dict(kind="bin", bin_pxx=2), "operator 'bin': no parameter 'bin_pxx'; did you mean 'bin_px'?"),
     (dict(kind="bin", bin_px=0), "operator 'bin': bin_px: expected a whole number >= 1, found 0"),
-    (dict(kind="moments", device="gpu"), "moments: no device 'gpu'; it runs on cpu"),
+    (dict(kind="trigger", device="gpu", when="a.b > 1"), "trigger: no device 'gpu'; it runs on cpu"),
 ]
 
 
@@ -144,9 +147,17 @@ def test_create_refuses_with_the_nearest_name(arguments, message):
     assert message in str(caught.value)
 
 
-def test_an_operator_for_the_gpu_says_which_extra_to_install():
+def test_an_operator_for_the_gpu_says_which_extra_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "cupy", None)
+    monkeypatch.delitem(sys.modules, "streamfluo.pixels.card_gpu", raising=False)
+    monkeypatch.delenv("STREAMFLUO_CARD", raising=False)
     twin = type("Twin", (Nothing,), {"kind": "twin", "devices": ("cpu", "gpu")})
-    assert twin(None, SPEC, "gpu").device == "gpu"
+    with pytest.raises(
+        ConfigError, match=r"twin: device = 'gpu': .*cupy.*; install streamfluo\[cuda12\] or \[cuda13\]"
+    ):
+        twin(None, SPEC, "gpu")
+    with using_card(HostCard()):
+        assert twin(None, SPEC, "gpu").card.name == "host"
     with pytest.raises(ConfigError, match="twin: no device 'tpu'; it runs on cpu, gpu"):
         twin(None, SPEC, "tpu")
 

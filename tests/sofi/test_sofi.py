@@ -1,14 +1,13 @@
 """`sofi` against the textbook formulas over the whole movie, in long double, with a hole in the frames."""
 
 import os
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from scipy.fft import dct
 from scipy.io import loadmat
-from sofi_oracle import FRAMES, MOVIES, NAMES, SHAPE, correlated, error, joint, kept, lagged_factors, stream, textbook
+from sofi_oracle import MOVIES, NAMES, SHAPE, correlated, error, joint, kept, lagged_factors, stream, textbook
 
 from streamfluo import Block, Camera, ConfigError, Spec, StateError, create
 from streamfluo.engine.chain import Chain
@@ -223,23 +222,3 @@ def test_in_real_blinking_noise_goes_with_the_lag_and_blinking_stays_as_long_as_
     assert later["snr2"][dark].max() < 4
     bright = kept_k2["k2"] > np.percentile(kept_k2["k2"], 95)
     np.testing.assert_array_less(0.5 * kept_k2["k2"][bright], next_frame[bright])
-
-
-@pytest.mark.gpu
-@pytest.mark.parametrize("order", [2, 4, 6])
-def test_the_gpu_gives_the_cpus_sums(order):
-    pytest.importorskip("cupy")
-    movie = MOVIES["telegraph of 5000 ADU"]
-    spec = Spec(SHAPE, "uint16")
-    found, expected = (create("sofi", spec, device=device, order=order) for device in ("gpu", "cpu"))
-    for operator in (found, expected):
-        operator.update(Block(0, np.zeros(FRAMES), movie))
-    for name, image in expected.read().items():
-        np.testing.assert_allclose(found.read()[name], image, rtol=0, atol=1e-12 * np.abs(image).max(), err_msg=name)
-
-
-def test_without_cupy_the_gpu_is_refused_with_what_to_install(monkeypatch):
-    monkeypatch.setitem(sys.modules, "cupy", None)
-    monkeypatch.delitem(sys.modules, "streamfluo.pixels.kernels.power_sums_gpu", raising=False)
-    with pytest.raises(ConfigError, match=r"needs cupy; install streamfluo\[cuda12\]"):
-        create("sofi", Spec(SHAPE, "uint16"), device="gpu")

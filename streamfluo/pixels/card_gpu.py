@@ -9,8 +9,7 @@ from typing import Any
 import cupy
 import numpy as np
 
-from ...core.card import CardError, CardFull, CardKernel, CardLost, definitions, kernel_names, typed
-from ...core.errors import ConfigError
+from ..core.card import CardError, CardFull, CardKernel, CardLost, definitions, kernel_names, typed
 
 # Products are not fused into additions: the processor's kernels round both.
 OPTIONS = ("--std=c++17", "--fmad=false")
@@ -39,7 +38,7 @@ static __device__ inline int ticket_(int* next)
 
 
 class CudaCard:
-    """The current CUDA device. Raises ConfigError where none answers."""
+    """The current CUDA device. Raises CardLost where none answers."""
 
     xp: Any = cupy
 
@@ -47,15 +46,18 @@ class CudaCard:
         try:
             properties = cupy.cuda.runtime.getDeviceProperties(cupy.cuda.runtime.getDevice())
         except cupy.cuda.runtime.CUDARuntimeError as error:
-            raise ConfigError(f"device = 'gpu': no CUDA device answers ({error}); see `nvidia-smi`") from None
+            raise CardLost(f"no CUDA device answers ({error}); see `nvidia-smi`") from None
         self.name = properties["name"].decode()
         self._copying = cupy.cuda.Stream(non_blocking=True)
         self._free: dict[tuple[Any, ...], list[tuple[Any, Any]]] = {}  # uploads' memory, and when it was last read
 
     def compiled(self, source: str, **given: str | int) -> Mapping[str, CardKernel]:
         threads = int(given.get("THREADS", 256))
-        module = cupy.RawModule(code=definitions(given) + WORDS + source, options=OPTIONS)
-        return {name: _Kernel(module.get_function(name), threads) for name in kernel_names(source)}
+        try:
+            module = cupy.RawModule(code=definitions(given) + WORDS + source, options=OPTIONS)
+            return {name: _Kernel(module.get_function(name), threads) for name in kernel_names(source)}
+        except Exception as error:  # as of a driver that is too old
+            raise self.fault(error) or CardLost(f"{self.name}: {error}") from None
 
     def put(self, pixels: np.ndarray) -> Any:
         key = (pixels.shape, pixels.dtype.str)
@@ -85,7 +87,10 @@ class CudaCard:
             cupy.cuda.runtime.hostRegister(pointer, memory.nbytes, 0)
         except cupy.cuda.runtime.CUDARuntimeError:  # more than may be locked: it is copied in two steps then
             return
-        weakref.finalize(memory, cupy.cuda.runtime.hostUnregister, pointer).atexit = False
+        root = memory  # what all views of it hold
+        while isinstance(root.base, np.ndarray):
+            root = root.base
+        weakref.finalize(root, cupy.cuda.runtime.hostUnregister, pointer).atexit = False
 
     def fault(self, error: BaseException) -> CardError | None:
         if isinstance(error, cupy.cuda.memory.OutOfMemoryError):
