@@ -6,7 +6,7 @@ import pytest
 from streamfluo import Block, Spec, create
 from streamfluo.core.card import CardLost, using_card
 from streamfluo.core.spec import Camera
-from streamfluo.testing.host_card import HostCard
+from streamfluo.testing.strict_card import StrictCard
 from streamfluo.testing.subject import copied, flat, same
 
 SHAPE, TOLERANCE = (67, 83), 1e-9
@@ -48,7 +48,7 @@ PARAMETERS = {
 
 @pytest.fixture(autouse=True)
 def card():
-    card = HostCard()
+    card = StrictCard()
     with using_card(card):
         yield card
 
