@@ -16,7 +16,7 @@ from .components import NOT_JUDGED, REJECTED, Components
 from .params import ExtractParams
 
 LEAST_PROBABILITY = 0.8
-JUDGED_EVERY, JUDGED_AT, JUDGED_IN = 50, 48, 8  # frames, the one with least to do; turns until all are judged again
+JUDGED_EVERY, JUDGED_AT, JUDGED_IN = 50, 49, 8  # frames, the one with least to do; turns until all are judged again
 
 
 class Seen(NamedTuple):
