@@ -126,12 +126,21 @@ def write_csv(found: Rows, columns: Sequence[str], file: TextIO) -> None:
     """Write sessions as CSV: `columns`, else every column and figure; texts that a spreadsheet would run are quoted."""
     names = list(columns) or [*COLUMNS, *found.names.measures, *found.names.words]
     writer = csv.writer(file)
-    writer.writerow([_cell(name) for name in names])
-    writer.writerows([_cell(row.value(name)) for name in names] for row in found.rows)
+    writer.writerow([csv_cell(name) for name in names])
+    writer.writerows([csv_cell(row.value(name)) for name in names] for row in found.rows)
 
 
-def _cell(value: Any) -> Any:
-    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
+def csv_cell(value: Any) -> Any:
+    """Return a value as a cell of a table that spreadsheets open: text that one would run begins with an apostrophe."""
+    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) and not _is_number(value) else value
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def write_json(found: Rows, columns: Sequence[str], file: TextIO) -> None:

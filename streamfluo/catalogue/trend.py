@@ -3,7 +3,9 @@
 Days count, not sessions: five of one morning share a sample and a mood of the laser. A drift is Mann and Kendall's test
 (Mann 1945) with the slope of Theil and Sen (Sen 1968), a step Pettitt's (1979); where residuals of neighbouring days
 agree, both are told fewer days than there are, by (1 − ρ)/(1 + ρ) (Yue and Wang 2004). What is certain and yet smaller
-than the scatter of a day warns of nothing.
+than the scatter of a day warns of nothing. That something changed is told by the tests, which of the two it was by
+least squares: a line that fits better than the best step is a drift, a step is better by 2 of the Bayesian information
+criterion (Schwarz 1978; Kass and Raftery 1995: positive evidence), of what lies between it is said that it changed.
 """
 
 from __future__ import annotations
@@ -18,14 +20,16 @@ MIN_DAYS = 10
 ALPHA_DRIFT, ALPHA_STEP = 1e-3, 3e-3
 LEAST_SIGMA = 1.0  # of change over the whole time, in the scatter of a day
 LIMIT_SIGMA = 4.0  # of a single day
+STEP_EVIDENCE = 2.0  # difference of BIC; a step has one parameter more than a line, its day
+WILD_SIGMA = 3.0  # days farther from what is fitted count as so far, for which of both it was
 MAD = 1.4826  # of a Gaussian: σ over the median absolute deviation
 MEAN = 1.2533  # of a Gaussian: σ over the mean absolute deviation
 MONTH_DAYS = 30.44
-Verdict = Literal["steady", "drift", "step", "outside", "undetermined"]
+Verdict = Literal["steady", "drift", "step", "changed", "outside", "undetermined"]
 
 
 class Trend(NamedTuple):
-    """What became of a figure: `change` of a drift a month, else at once, relative where `relative`, else in units.
+    """What became of a figure: `change` of a drift a month, else in all, relative where `relative`, else in units.
 
     day (n,) since the first [days], value (n,) the median of each; `low` and `high` are the limits of a day around
     `middle`, the fit at each day (n,); `at` is the day of a step; `p` of the test that decided.
@@ -72,10 +76,11 @@ def trend_of(time_s: np.ndarray, values: np.ndarray) -> Trend:
     drift, step = (fit._replace(p=_fewer_days(fit.p, rho)) for fit in (drift, step))
     tested = ((drift, ALPHA_DRIFT), (step, ALPHA_STEP))
     certain = [fit for fit, alpha in tested if fit.p < alpha and abs(fit.change) >= LEAST_SIGMA * fit.scatter(y)]
-    fit = min(certain, key=lambda f: float(np.abs(y - f.fitted).sum())) if certain else steady
+    kind = _kind(day, y, nearer, rho) if certain else "steady"
+    fit = {"steady": steady, "drift": drift, "step": step, "changed": step if nearer.at == step.at else drift}[kind]
     reach = LIMIT_SIGMA * (1 + 4 / len(y)) * fit.scatter(y)  # the scatter itself is known to 1/√n
     outside = abs(y[-1] - fit.fitted[-1]) > max(reach, 1e-9 * abs(fit.fitted[-1]))
-    verdict: Verdict = ("drift" if fit is drift else "step") if certain else "outside" if outside else "steady"
+    verdict: Verdict = "outside" if kind == "steady" and outside else kind
     back = np.exp if relative else np.asarray
     change = fit.change
     if verdict == "drift":
@@ -84,7 +89,8 @@ def trend_of(time_s: np.ndarray, values: np.ndarray) -> Trend:
         change = float(y[-1] - fit.fitted[-1])
     return Trend(
         verdict, day, value, back(fit.fitted), back(fit.fitted - reach), back(fit.fitted + reach),
-        float(np.expm1(change)) if relative else float(change), relative, fit.at, fit.p, rho,
+        float(np.expm1(change)) if relative else float(change), relative,
+        fit.at if kind == "step" else float("nan"), min((one.p for one in certain), default=1.0), rho,
     )  # fmt: skip
 
 
@@ -114,6 +120,21 @@ def _step(day: np.ndarray, y: np.ndarray) -> _Fit:
     before, behind = float(np.median(y[:at])), float(np.median(y[at:]))
     p = min(1.0, 2 * float(np.exp(-6 * float(sums[at - 1]) ** 2 / (n**3 + n**2))))
     return _Fit(np.where(np.arange(n) < at, before, behind), behind - before, p, float(day[at]))
+
+
+def _kind(day: np.ndarray, y: np.ndarray, nearer: _Fit, rho: float) -> Literal["drift", "step", "changed"]:
+    """Which of both a change was; days whose noise agrees count less."""
+    reach = WILD_SIGMA * nearer.scatter(y)
+    y = np.clip(y, nearer.fitted - reach, nearer.fitted + reach)
+    n = len(y)
+    centred, of_days = y - y.mean(), day - day.mean()
+    line = centred @ centred - (of_days @ centred) ** 2 / (of_days @ of_days)
+    first = np.arange(2, n - 1)  # two days at least on each side
+    sums = np.cumsum(centred)[first - 1]
+    step = float((centred @ centred - sums**2 * n / (first * (n - first))).min())
+    least = 1e-12 * float(centred @ centred)
+    better = n * (1 - rho) / (1 + rho) * np.log(max(line, least) / max(step, least))  # twice the log likelihood ratio
+    return "drift" if better < 0 else "step" if better > np.log(n) + STEP_EVIDENCE else "changed"
 
 
 def _autocorrelation(residual: np.ndarray) -> float:

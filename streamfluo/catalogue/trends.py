@@ -24,7 +24,7 @@ OF_A_RIG = (
     "gain_e_per_adu", "offset_adu", "read_noise_e", "photons", "psf_sigma_px", "precision_px", "motion_px", "drift_px",
     "correlation", "snr", "saturated_share", "bleaching", "lost_share",
 )  # fmt: skip
-WARNS = ("drift", "step", "outside")
+WARNS = ("drift", "step", "changed", "outside")
 BY = ("rig", "camera", "host", "source")
 
 
@@ -57,6 +57,8 @@ class Figure(NamedTuple):
             return f"drifts by {change} a month"
         if trend.verdict == "outside":
             return f"outside its limits on {_date(self.since, trend.day[-1])}: {change} from its median"
+        if trend.verdict == "changed":
+            return f"changed by {change}, at once or by and by"
         also = f"; {' and '.join(self.changes)} changed then" if self.changes else ""
         return f"stepped by {change} on {_date(self.since, trend.at)}{also}"
 

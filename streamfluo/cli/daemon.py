@@ -76,6 +76,8 @@ def check(config: ConfigFile) -> None:
     console.print(f"{config}: sessions go into {found.folder}", soft_wrap=True)
     for source in found.sources:
         console.print(f"  {source.name}: {source.uri} → {source.chain or 'recorded alone'}", soft_wrap=True)
+    if found.catalogue is not None:
+        console.print(f"  each of them goes into the catalogue {found.catalogue} once it is over", soft_wrap=True)
     for line in str(found.disks).splitlines():
         console.print(line, soft_wrap=True)
 

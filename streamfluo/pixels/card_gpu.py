@@ -15,6 +15,12 @@ from ..core.card import CardError, CardFull, CardKernel, CardLost, definitions, 
 OPTIONS = ("--std=c++17", "--fmad=false")
 MOST_BLOCKS = 1 << 16
 WORDS = """
+#ifndef INFINITY  // of <math.h>, which CUDA's compiler at run time has not
+#define INFINITY __int_as_float(0x7f800000)
+#endif
+#ifndef NAN
+#define NAN __int_as_float(0x7fffffff)
+#endif
 #define KERNEL extern "C" __global__ void
 #define SHARED __shared__
 #define DEVICE static __device__ inline

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
 
 from ..core.errors import SessionError
+from ..core.registry import operator_of
 from ..session.reader import Session
+from ..session.recorded_step import SessionStep
 
-SAME_CELL = 0.5  # cosine between footprints, from which on two are one cell's
 LEAST_SAMPLES = 100  # of both traces of a cell
 AT_LEAST = ("matched_cells", "footprint_correlation", "trace_correlation", "rate_correlation")  # of tolerances
 
@@ -53,34 +53,25 @@ def _of_shifts(one: Mapping[str, np.ndarray], other: Mapping[str, np.ndarray]) -
 
 
 def _of_cells(single: Session, other: Session, step: str) -> dict[str, float]:
-    (ids, one), (other_ids, two) = (_accepted(session, step) for session in (single, other))
-    alike = one.T @ two
-    rows, columns = linear_sum_assignment(-alike)
-    pairs = alike[rows, columns] > SAME_CELL
-    rows, columns = rows[pairs], columns[pairs]
+    kind = operator_of(single.steps[step].kind)
+    matched = None if kind is None else kind.matched(SessionStep(single, step), SessionStep(other, step), True)
+    if matched is None:
+        raise SessionError(f"{single.path}: step {step!r} does not say which of its cells are those of another session")
+    cells, others = matched.counts
     found = {
-        "cells": float(len(ids)),
-        "matched_cells": len(rows) / max(1, len(ids)),
-        "added_cells": (len(other_ids) - len(rows)) / max(1, len(ids)),
-        "footprint_correlation": float(np.median(alike[rows, columns])) if len(rows) else np.nan,
+        "cells": float(cells),
+        "matched_cells": len(matched.ids) / max(1, cells),
+        "added_cells": (others - len(matched.ids)) / max(1, cells),
+        "footprint_correlation": float(np.median(matched.alike)) if len(matched.ids) else np.nan,
     }
     mine, theirs = _Settled(single, step), _Settled(other, step)
     for column, name in (("trace", "trace"), ("raw", "raw"), ("spike", "rate"), ("dff", "dff")):
-        pairs_of = zip(ids[rows], other_ids[columns], strict=True)
-        each = [_apart(mine.of(a, column), theirs.of(b, column)) for a, b in pairs_of]
+        each = [_apart(mine.of(int(a), column), theirs.of(int(b), column)) for a, b in matched.ids]
         known = np.array([pair for pair in each if pair is not None]).reshape(-1, 2)
         found[f"{name}_correlation"] = float(np.median(known[:, 0])) if len(known) else np.nan
         found[f"{name}_correlation_worst"] = float(known[:, 0].min()) if len(known) else np.nan
         found[f"{name}_rms"] = float(np.median(known[:, 1])) if len(known) else np.nan
     return found
-
-
-def _accepted(session: Session, step: str) -> tuple[np.ndarray, np.ndarray]:
-    """Ids (K,) of the accepted components of a step, and their footprints (pixels, K) of norm 1."""
-    found = session.results("components", step)
-    accepted = np.flatnonzero(found.accepted)
-    footprints = np.asarray(found.footprints[:, accepted].toarray(), float)
-    return found.ids[accepted], footprints / np.maximum(np.linalg.norm(footprints, axis=0), 1e-30)
 
 
 class _Settled:

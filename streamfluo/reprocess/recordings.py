@@ -13,7 +13,7 @@ from ..sources.selection import path_and_query
 from .collections import LEDGER, Found, collected, is_uri, listed
 
 MAX_NAME = 120
-_UNSAFE = re.compile(r"[^\w.+=,@-]+")
+UNSAFE = re.compile(r"[^\w.+=,@-]+")
 _OURS = {LEDGER}
 
 
@@ -68,7 +68,7 @@ def name_of(uri: str) -> str:
 
 def safe_name(name: str) -> str:
     """Return a name without what folders may not be called."""
-    return _UNSAFE.sub("_", name).strip("_.")[:MAX_NAME] or "recording"
+    return UNSAFE.sub("_", name).strip("_.")[:MAX_NAME] or "recording"
 
 
 def _expanded(source: str) -> Iterator[Found]:

@@ -46,6 +46,7 @@ class StepFacts:
     sees: FrameFacts | None = None
     inputs: Mapping[str, str] = field(default_factory=dict)
     frames_of: str = ""  # the step whose own frames its indices count, "" for the source's
+    device: str = ""  # the card that it ran on, "" for the processor
 
 
 class FormatFacts(msgspec.Struct, frozen=True):

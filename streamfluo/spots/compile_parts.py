@@ -8,7 +8,7 @@ import numpy as np
 
 from ..core.spec import Spec
 from .kernels.detection import CANDIDATE_COLUMNS, detect_spots, new_search
-from .kernels.frames import measure_spots
+from .kernels.frames import by_likelihood, measure_spots
 from .kernels.known_places import KnownSpots, measure_known
 from .params import SpotsParams, both_widths, camera_of, measurement_of
 from .places import neighbours_of
@@ -24,11 +24,11 @@ def compile_detection(params: SpotsParams, spec: Spec) -> None:
 
 
 def compile_measurement(params: SpotsParams, spec: Spec) -> None:
-    """Compile what fits and integrates the spots that are found."""
-    if params.spots is None:
+    """Compile what fits and integrates the spots that are found in each frame."""
+    if params.spots is None and params.detect != "mean":
         measurement = measurement_of(params, spec, camera_of(params, spec), False)
         none_found = np.empty((0, CANDIDATE_COLUMNS)), np.zeros(1, np.int64)
-        measure_spots(np.zeros((1, *spec.shape), np.float32), *none_found, 1.0, measurement)
+        measure_spots(np.zeros((1, *spec.shape), np.float32), *none_found, 1.0, by_likelihood(measurement))
 
 
 def compile_known(params: SpotsParams, spec: Spec) -> None:

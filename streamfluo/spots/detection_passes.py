@@ -10,7 +10,7 @@ from scipy.spatial import cKDTree
 
 from ..core.card import Card
 from ..core.errors import StateError
-from ..core.mirrored import Mirrored
+from ..core.mirror import Mirror
 from ..core.spec import Spec
 from ..core.state import State, require_array, require_int
 from .kernels.frames import FLAGS, X, Y
@@ -79,7 +79,7 @@ class DetectionPasses:
 
     def restore(self, state: State) -> None:
         """Take over what `state` returned. Raises StateError."""
-        self._to_change()[...] = require_array(state, "sum", self._sum, "spots")
+        self._take(require_array(state, "sum", self._sum, "spots"))
         self.frames = require_int(state, "summed", "spots")
         self.passes = require_int(state, "looks", "spots")
         places = state.get("places")
@@ -91,9 +91,9 @@ class DetectionPasses:
         """The sum, to be read."""
         return self._sum
 
-    def _to_change(self) -> np.ndarray:
-        """The sum, to be changed."""
-        return self._sum
+    def _take(self, sums: np.ndarray) -> None:
+        """Go on from another sum."""
+        self._sum = sums
 
     def _add(self, frame: Any, begins: bool) -> None:
         if begins:
@@ -126,23 +126,23 @@ class CardDetectionPasses(DetectionPasses):
 
     def __init__(self, card: Card, spec: Spec, search: Search, told: PassesTold) -> None:
         super().__init__(spec, *told)
-        self._card, self._mirrored = card, Mirrored(card, {"sum": self._sum})
+        self._card, self._mirror = card, Mirror(card, spec.shape)
         measurement = self._measurement
         measurement = measurement._replace(sensor=measurement.sensor._replace(saturation=np.inf))
         self._finds = CardLocaliser(card, spec.shape, "float32", search, measurement)
 
     def _now(self) -> np.ndarray:
-        return self._mirrored.on_host()["sum"]
+        return self._mirror.host
 
-    def _to_change(self) -> np.ndarray:
-        return self._mirrored.to_change()["sum"]
+    def _take(self, sums: np.ndarray) -> None:
+        self._mirror.host = sums
 
     def _add(self, frame: Any, begins: bool) -> None:
-        there = self._mirrored.on_card()["sum"]
         if begins:
-            there[...] = 0
+            self._mirror.clear()
+        there = self._mirror.to_change()
         there += frame.astype(np.float32)
 
     def _localised(self, search: Search, measurement: Measurement) -> np.ndarray:
-        frame = self._mirrored.on_card()["sum"][None].astype(np.float32)
+        frame = self._mirror.there()[None].astype(np.float32)
         return self._finds.localise(frame, search.table, CardSensor(self._card, measurement.sensor))[0]

@@ -8,6 +8,7 @@ from ..core.errors import StateError
 from ..core.state import State, require_array
 
 BINS, BELOW = 256, 32  # bins of negative photon counts, which noise makes in dark spots
+ROUNDING = 1e-9  # of a bin: what is 0 but for rounding is counted as 0, on whichever side it lies
 
 
 class PhotonHistogram:
@@ -24,7 +25,7 @@ class PhotonHistogram:
             return
         while photons.max() >= self.width * (BINS - BELOW) or photons.min() < -self.width * BELOW:
             self._double()
-        bins = np.floor(photons / self.width).astype(np.int64) + BELOW
+        bins = np.minimum(np.floor(photons / self.width + ROUNDING).astype(np.int64) + BELOW, BINS - 1)
         self.counts += np.bincount(bins, minlength=BINS)
 
     def photons(self) -> np.ndarray:

@@ -13,7 +13,7 @@ from ..core.card_block import frames_of
 from ..core.spec import Spec
 from .doubts import rows_compared
 from .kernels.detection import detect_spots
-from .kernels.frames import FRAME, X, Y, measure_spots
+from .kernels.frames import FRAME, X, Y, by_likelihood, measure_spots
 from .kernels.known_places import KnownSpots, measure_known
 from .kernels.matched_filter import Search
 from .kernels.measuring import Measurement
@@ -27,7 +27,7 @@ Measured = tuple[np.ndarray, np.ndarray]  # photons, error, background and χ² 
 def localise(frames: np.ndarray, search: Search, measurement: Measurement) -> np.ndarray:
     """Return a row (n, COLUMNS) for each spot of frames (t, y, x) float32, the frame counted from 0."""
     found, counts = detect_spots(frames, measurement.sensor, search)
-    rows: np.ndarray = measure_spots(frames, found, counts, search.squares[2], measurement)
+    rows: np.ndarray = measure_spots(frames, found, counts, search.squares[2], by_likelihood(measurement))
     return rows
 
 

@@ -81,7 +81,7 @@ class Spots(Operator):
 
     version = 3
     devices = ("cpu", "gpu")
-    twin_tolerance = 1e-5
+    twin_tolerance = 1e-9  # spots and their starts are the same bits; float64 sums of fits are added in another order
     Params = SpotsParams
     may_need = (VALID,)
     from_file = {"spots": places_of_file, "spline": spline_of_file, "camera": camera_of_file}
@@ -163,7 +163,7 @@ class Spots(Operator):
             part, known = shifts[start : start + len(frames)], valid[start : start + len(frames)]
             compared += self._compared(frames, start, valid)
             runs += [self._measured(frames, part)] if self._passes is None else self._detected(frames, part, known)
-        self._doubts.add(np.count_nonzero(valid), compared)
+        self._doubts.add(int(np.count_nonzero(valid)), compared)
         values, flags, places = self._joined(runs)
         values[:, ~valid], flags[~valid] = np.nan, -1
         return self._known_output(block, valid, (values, flags, places))
@@ -213,7 +213,7 @@ class Spots(Operator):
             places.append((rows[:, [Y, X]], seen))
             rows[:, FRAME] += start
             parts.append(rows)
-        self._doubts.add(np.count_nonzero(valid), compared)
+        self._doubts.add(int(np.count_nonzero(valid)), compared)
         for found, seen in places:
             self._doubts.found(found, seen)
         rows = parts[0] if len(parts) == 1 else np.concatenate(parts)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-import re
 from collections.abc import Iterator, Sequence
 from itertools import product
 from typing import NamedTuple
@@ -16,10 +15,8 @@ from ..engine.building import named_planes
 from ..engine.chain import Chain
 from ..engine.config import Config, parse_config, with_overrides
 from ..reprocess.one_recording import Stated, Task
-from ..reprocess.recordings import MAX_NAME, Recording
+from ..reprocess.recordings import MAX_NAME, UNSAFE, Recording
 from ..sources.opening import open_source
-
-_UNSAFE = re.compile(r"[^\w.+=,-]+")
 
 
 class Axis(NamedTuple):
@@ -63,7 +60,7 @@ def points_of(axes: Sequence[Axis], recordings: Sequence[Recording], most: int) 
         said = f"--sweep: {spelled} values{of} are {count:,} sessions, more than {most:,}"
         raise ConfigError(f"{said}; sweep fewer, or say --most {count}")
     points = [
-        Point(recording, changes, name_of(recording.name, changes))
+        Point(recording, changes, point_name(recording.name, changes))
         for recording in recordings
         for changes in _changes(axes)
     ]
@@ -75,10 +72,10 @@ def points_of(axes: Sequence[Axis], recordings: Sequence[Recording], most: int) 
     return points
 
 
-def name_of(recording: str, changes: Sequence[str]) -> str:
+def point_name(recording: str, changes: Sequence[str]) -> str:
     """Return the name of a combination's session: the recording's, and what is changed; a hash where that is long."""
-    named = "_".join([recording, *(_UNSAFE.sub("", change) for change in changes)])
-    exact = all(not _UNSAFE.search(change) for change in changes)
+    named = "_".join([recording, *(UNSAFE.sub("", change) for change in changes)])
+    exact = all(not UNSAFE.search(change) for change in changes)
     if exact and len(named) <= MAX_NAME:
         return named
     digest = hashlib.sha256("\n".join([recording, *changes]).encode()).hexdigest()[:10]

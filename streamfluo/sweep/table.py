@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..catalogue.find import csv_cell
 from ..catalogue.measures import CAMERA, FRAMES, measured
 from ..catalogue.reading import PLANES
 from ..core.errors import StreamfluoError
@@ -59,7 +60,8 @@ def write_table(path: Path, axes: Sequence[Axis], rows: Sequence[Row]) -> Path:
         writer.writerow(["session", "recording", *(axis.target for axis in axes), "became", *names])
         for row in rows:
             known = (repr(row.figures[name]) if name in row.figures else "" for name in names)
-            writer.writerow([row.point.name, row.point.recording.name, *row.values, row.became, *known])
+            words = (row.point.name, row.point.recording.name, *row.values, row.became)
+            writer.writerow([*map(csv_cell, words), *known])
     put_in_place(aside, path)
     return path
 

@@ -1,13 +1,18 @@
-"""Values and snapshots that were recomputed, against those of the session: equal to the bit, or where they differ."""
+"""Values and snapshots that were recomputed, against those of the session: equal to the bit, or where they differ.
+
+Of a session that was made on a card, within the largest tolerance of its steps' twins.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Literal, cast
 
 import numpy as np
 
+from ..core.registry import operator_of
 from ..core.step_values import IDS
 from ..session.reader import Session
 from ..session.values import StepRecords, read_values
@@ -24,6 +29,7 @@ class Values:
 
 
 Part = Literal["head", "tail", "whole"]
+Unequal = Callable[[str, np.ndarray, np.ndarray, "np.ndarray | None"], Iterator[Finding]]
 
 
 def differing_values(session: Session, values: Mapping[str, Values], part: Part) -> Iterator[Finding]:
@@ -31,6 +37,7 @@ def differing_values(session: Session, values: Mapping[str, Values], part: Part)
 
     Rows of a table are its first ones of a `head`, its last of a `tail`, and all of the `whole`.
     """
+    unequal = partial(_unequal, _tolerance(session))
     for step, kept in values.items():
         gives = session.steps[step].gives
         again, had = read_values(cast(StepRecords, kept), gives), session.values(step)
@@ -50,7 +57,7 @@ def differing_values(session: Session, values: Mapping[str, Values], part: Part)
                 rows = had.get(name, {})
                 if session.state != "finished":  # its last rows were never written
                     array = {column: of[: len(rows.get(column, of))] for column, of in array.items()}
-                yield from _differing_table(f"{step}.{name}", array, rows, part)
+                yield from _differing_table(unequal, f"{step}.{name}", array, rows, part)
                 continue
             expected = had.get(name)
             if expected is None or len(expected) != len(mask):
@@ -64,14 +71,16 @@ def differing_values(session: Session, values: Mapping[str, Values], part: Part)
                     yield Finding("not reproducible", f"{step}.{name}", "other ids than the session has")
                     continue
                 expected = expected[:, mine]
-            yield from _unequal(f"{step}.{name}", array[common], expected, index[common])
+            yield from unequal(f"{step}.{name}", array[common], expected, index[common])
 
 
 def _is_by_id(gives: Any, name: str) -> bool:
     return any(given.name == name and given.kind == "by_id" for given in gives)
 
 
-def _differing_table(where: str, again: Mapping[str, Any], had: Mapping[str, Any], part: Part) -> Iterator[Finding]:
+def _differing_table(
+    unequal: Unequal, where: str, again: Mapping[str, Any], had: Mapping[str, Any], part: Part
+) -> Iterator[Finding]:
     for column, array in again.items():
         expected = had.get(column)
         if expected is None:
@@ -80,11 +89,12 @@ def _differing_table(where: str, again: Mapping[str, Any], had: Mapping[str, Any
         rows = {"head": slice(len(array)), "tail": slice(max(0, len(expected) - len(array)), None)}.get(
             part, slice(None)
         )
-        yield from _unequal(f"{where}.{column}", np.asarray(array), np.asarray(expected[rows]), None)
+        yield from unequal(f"{where}.{column}", np.asarray(array), np.asarray(expected[rows]), None)
 
 
 def differing_snapshots(session: Session, snapshots: Mapping[str, Mapping[str, np.ndarray]]) -> Iterator[Finding]:
     """Yield which snapshots, by step and name, are not those of the session."""
+    unequal = partial(_unequal, _tolerance(session))
     for step, again in snapshots.items():
         had = session.snapshot(step)
         for name in sorted(had.keys() | again.keys()):
@@ -92,10 +102,18 @@ def differing_snapshots(session: Session, snapshots: Mapping[str, Mapping[str, n
                 where = "the session" if name not in had else "what was recomputed"
                 yield Finding("not reproducible", f"{step}.{name}", f"a snapshot that is not in {where}")
             else:
-                yield from _unequal(f"{step}.{name}", np.asarray(again[name]), had[name], None)
+                yield from unequal(f"{step}.{name}", np.asarray(again[name]), had[name], None)
 
 
-def _unequal(where: str, again: np.ndarray, had: np.ndarray, index: np.ndarray | None) -> Iterator[Finding]:
+def _tolerance(session: Session) -> float:
+    """By how much of an array's largest value what was recomputed on the processor may differ; 0 where all was."""
+    kinds = [operator_of(step.kind) for step in session.steps.values() if step.device]
+    return max((kind.twin_tolerance for kind in kinds if kind is not None), default=0.0)
+
+
+def _unequal(
+    tolerance: float, where: str, again: np.ndarray, had: np.ndarray, index: np.ndarray | None
+) -> Iterator[Finding]:
     if again.shape != had.shape or again.dtype != had.dtype:
         said = f"{again.shape} {again.dtype}, the session has {had.shape} {had.dtype}"
         yield Finding("not reproducible", where, said)
@@ -112,6 +130,8 @@ def _unequal(where: str, again: np.ndarray, had: np.ndarray, index: np.ndarray |
             if again.dtype.kind != "c"
             else np.abs(again - had)
         )
+    if tolerance and again.dtype.kind in "fc":
+        other &= ~(off <= tolerance * np.abs(had[np.isfinite(had)]).max(initial=0))
     count = int(other.sum())
     if not count:  # zeros of another sign, NaN of other bits
         return

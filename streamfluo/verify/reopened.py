@@ -36,7 +36,8 @@ def config_of(session: Session) -> Config:
     except (OSError, UnicodeDecodeError) as error:
         raise CannotTell(f"its config.toml cannot be read: {error}") from None
     config = parse_config(text, str(session.facts.get("config", "config.toml")))
-    return replace(config, chain=ChainConfig(threads=1), publish=PublishConfig(), actions=())
+    on_processor = config.stated | {"chain.device"}  # whatever steps say: elsewhere there may be no card
+    return replace(config, chain=ChainConfig(threads=1), stated=on_processor, publish=PublishConfig(), actions=())
 
 
 def reference_of(session: Session, elsewhere: bool) -> str:

@@ -12,6 +12,7 @@ from streamfluo.engine.chain import Chain
 from streamfluo.engine.config import parse_config
 from streamfluo.engine.engine import Engine
 from streamfluo.testing.host_card import HostCard
+from streamfluo.verify.verifying import Wanted, verify_session
 
 STEPS = """
 [chain]
@@ -164,3 +165,22 @@ def test_frames_made_on_a_card_come_to_the_host_where_somebody_looks_and_once():
     assert not made.pixels.flags.writeable
     assert card.bytes_got == made.nbytes
     assert isinstance(made.of(made.pixels), Block)
+
+
+@pytest.mark.parametrize("off", [0, 1e-6])
+def test_a_session_of_a_card_is_verified_without_one_within_its_tolerance(tmp_path, monkeypatch, off):
+    class Rounding(HostCard):
+        """As cards may: the last bits are others, or more than that."""
+
+        def get(self, array):
+            found = super().get(array)
+            return found * (1 + 2e-15 + off) if found.dtype == np.float64 else found
+
+    with using_card(Rounding()):
+        text = "[record]\nraw = true\n[[step]]\nkind = 'sofi'\ndevice = 'gpu'\n"
+        source = Movie([block(n, n + 32) for n in range(0, 96, 32)])
+        engine = Engine(source, parse_config(text), tmp_path / "S")
+        engine.start()
+        assert engine.wait(60)
+    found = verify_session(tmp_path / "S", Wanted(full=True)).findings
+    assert ({finding.kind for finding in found} == {"not reproducible"}) == (off > 0), found

@@ -11,7 +11,7 @@ from facility import copied
 from streamfluo.catalogue.database import opened, put, transaction
 from streamfluo.catalogue.entry import Entry, Measured
 from streamfluo.catalogue.filters import span_of
-from streamfluo.catalogue.find import Query, _cell, find, write_csv, write_json
+from streamfluo.catalogue.find import Query, csv_cell, find, write_csv, write_json
 from streamfluo.catalogue.scan import scan
 from streamfluo.core.errors import ConfigError
 
@@ -155,8 +155,8 @@ def test_csv_has_every_column_and_runs_nothing_in_a_spreadsheet(file):
 
 @pytest.mark.parametrize("begins", ["=", "+", "-", "@", "\t", "\r"])
 def test_no_text_that_a_spreadsheet_would_run_is_written_as_it_is(begins):
-    assert _cell(f"{begins}1+1") == f"'{begins}1+1"
-    assert _cell(-1.5) == -1.5
+    assert csv_cell(f"{begins}1+1") == f"'{begins}1+1"
+    assert csv_cell(-1.5) == -1.5
 
 
 def test_json_has_the_figures_of_each_step(file):

@@ -6,10 +6,11 @@ import shutil
 import sqlite3
 import sys
 import threading
+from contextlib import suppress
 
 import pytest
 from facility import EVIL, changed, copied
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from streamfluo.catalogue import scan as scanning
 from streamfluo.catalogue.database import FILE, SCHEMA, CatalogueError, opened
@@ -94,8 +95,11 @@ def test_a_scan_lets_go_of_its_catalogue(file):
     lock = scanning._alone(file)
     with lock:
         pass
-    with FileLock(file.with_name(f".{file.name}.lock")).acquire(timeout=0):
-        pass  # while whoever scanned still knows it
+    another = FileLock(file.with_name(f".{file.name}.lock"))
+    with suppress(Timeout):
+        another.acquire(timeout=0)  # while whoever scanned still knows it
+    assert another.is_locked
+    another.release()
 
 
 def test_a_session_that_is_gone_is_said_once_and_kept_until_it_is_there_again(shelf, file, tmp_path):

@@ -51,7 +51,30 @@ def test_a_step_of_three_sigma_is_called_one_and_dated(seed):
 def test_a_drift_of_four_sigma_in_four_months_warns(seed):
     found = verdicts(seed, 40, drift=4.0)
     assert found.get("steady", 0) == 0
-    assert found.get("drift", 0) > 0.5  # the others are called steps: days differ as much as a month drifts
+    assert found.get("drift", 0) > 0.8
+    assert found.get("step", 0) <= 0.05  # the others changed, at once or by and by
+
+
+@seeds(71, 72, 73)
+def test_what_cannot_be_told_apart_is_said_to_have_changed(seed):
+    slow, sudden = verdicts(seed, 40, drift=3.0), verdicts(seed, 40, step=1.5)
+    assert slow.get("drift", 0) > 0.5
+    assert slow.get("step", 0) <= 0.1
+    assert sudden.get("step", 0) > 0.5
+    assert sudden.get("drift", 0) <= 0.125
+    assert slow.get("changed", 0) > 0 < sudden.get("changed", 0)
+
+
+def test_wild_days_do_not_make_a_step_of_a_drift():
+    random = np.random.default_rng(3)
+    values = 100 + random.normal(0, 1, 80) + np.linspace(0, 5, 80)
+    values[[20, 70]] = 60, 400
+    assert trend_of(DAY_S * np.arange(80), values).verdict == "drift"
+    stepped = 100 + random.normal(0, 1, 80) + 4 * (np.arange(80) >= 50)
+    stepped[[20, 70]] = 60, 400
+    found = trend_of(DAY_S * np.arange(80), stepped)
+    assert found.verdict == "step"
+    assert abs(found.at - 50) <= 3
 
 
 def test_a_drift_says_how_much_a_month():

@@ -134,10 +134,12 @@ def test_disks_that_are_wrong_are_refused_in_one_line(tmp_path, text, message):
 
 def test_a_config_says_what_becomes_of_sessions(tmp_path):
     (tmp_path / "rig.toml").write_text(
-        '[daemon]\nfolder = "sessions"\n[[source]]\nname = "scope"\nuri = "tcp://127.0.0.1:5555"\n'
+        '[daemon]\nfolder = "sessions"\ncatalogue = "all.sqlite"\n'
+        '[[source]]\nname = "scope"\nuri = "tcp://127.0.0.1:5555"\n'
         '[disk]\noverflow = "more"\n[export]\nfolder = "e"\n[retention]\nkeep_days = 7\nquota_bytes = 5_000_000_000\n'
     )
     said = command("daemon", "check", "rig.toml", cwd=tmp_path).stdout
+    assert "each of them goes into the catalogue sessions/all.sqlite once it is over" in said
     assert "series that begin on a nearly full disk go into more, which is not there" in said
     assert "sessions that are over are exported into e as ome-zarr" in said
     assert "exported and verified they are deleted after 7 days, and the oldest while all take more than 5 GB" in said

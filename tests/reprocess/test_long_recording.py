@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import tifffile
+from merged_law import furthest
 
 from streamfluo import Spec, Table, create, open_session
 from streamfluo.core.block import Block
@@ -45,28 +46,6 @@ def write_movie(path, frames=FRAMES):
             movie = np.roll(noise, n * 7, axis=2) + (light * spots).astype(np.float32)
             for frame in movie.astype(np.uint16):
                 writer.write(frame, contiguous=True)
-
-
-def furthest(whole, single):
-    """The largest difference of two sessions' snapshots, by the largest value, of float64 and of float32 ones."""
-    found = {np.float64: 0.0, np.float32: 0.0}
-    for step in single.steps:
-        for name, expected in single.snapshot(step).items():
-            got = whole.snapshot(step)[name]
-            if expected.dtype.kind != "f":
-                np.testing.assert_array_equal(got, expected, err_msg=f"{step}.{name}")
-                continue
-            known = np.isfinite(expected)
-            np.testing.assert_array_equal(got[~known], expected[~known], err_msg=f"{step}.{name}")
-            largest = np.abs(expected[known]).max(initial=1e-300)
-            apart = np.abs(got[known] - expected[known]).max(initial=0) / largest
-            found[expected.dtype.type] = max(found[expected.dtype.type], float(apart))
-            bound = 1e-12 if expected.dtype == np.float64 else 1e-6
-            assert apart <= bound, f"{step}.{name}: {apart}"
-        for name, expected in single.values(step).items():
-            if not isinstance(expected, dict):
-                np.testing.assert_array_equal(whole.values(step)[name], expected, err_msg=f"{step}.{name}")
-    return found
 
 
 @pytest.mark.slow

@@ -10,7 +10,7 @@ from streamfluo import open_session
 from streamfluo.core.errors import ConfigError
 from streamfluo.reprocess.one_recording import Outcome, reprocess_one
 from streamfluo.reprocess.recordings import Recording, recordings
-from streamfluo.sweep.grid import axes_of, check, name_of, points_of, tasks_of
+from streamfluo.sweep.grid import axes_of, check, point_name, points_of, tasks_of
 from streamfluo.sweep.report import draw_sweep
 from streamfluo.sweep.table import Row, figure_names, rows_of, telling, write_table
 from streamfluo.sweep.truth import against_truth
@@ -89,10 +89,10 @@ def test_a_grid_that_is_too_large_is_refused_with_its_number():
 
 def test_long_and_strange_values_have_names_that_are_short_and_apart():
     long = [f"extract.seeds='/data/{'x' * 200}/{n}.npy'" for n in range(2)]
-    names = [name_of("day", (one,)) for one in long]
+    names = [point_name("day", (one,)) for one in long]
     assert names[0] != names[1]
     assert all(len(name) <= 120 and "/" not in name and "'" not in name for name in names)
-    assert name_of("day", ("a.b=[1, 2]",)) != name_of("day", ("a.b=12",))
+    assert point_name("day", ("a.b=[1, 2]",)) != point_name("day", ("a.b=12",))
 
 
 def swept(movie, texts):
@@ -146,6 +146,20 @@ def test_a_combination_that_failed_has_a_row_without_figures(movie):
     outcomes = {points[0].name: Outcome(points[0].name, "x", "failed", "broken")}
     rows = list(rows_of(points, outcomes, movie.parent / "out"))
     assert [(row.became, row.figures) for row in rows] == [("failed", {}), ("not begun", {})]
+
+
+def test_no_cell_of_the_table_is_a_formula_that_a_spreadsheet_runs(tmp_path):
+    axes = axes_of(['source.channel=@SUM(1),-1.5,=HYPERLINK("x")'])
+    rows = [
+        Row(point, "unreadable: +1", (point.changes[0].partition("=")[2],), {})
+        for point in points_of(axes, [Recording("=1+1", "a.tif")], 9)
+    ]
+    with write_table(tmp_path / "sweep.csv", axes, rows).open(newline="") as file:
+        cells = [cell for line in csv.reader(file) for cell in line]
+    assert [cell for cell in cells if cell.startswith(("=", "+", "-", "@"))] == ["-1.5"]
+    assert "'@SUM(1)" in cells
+    assert '\'=HYPERLINK("x")' in cells
+    assert "'=1+1" in cells
 
 
 def test_spots_are_scored_against_the_truth_that_the_simulation_knew(tmp_path):

@@ -17,7 +17,7 @@ from .params import ExtractParams
 
 LEAST_PROBABILITY = 0.8
 USUAL_AREA = 9.0  # of a cell [neuron_sigma_px²], the median of simulated fields
-JUDGED_EVERY, JUDGED_AT, JUDGED_IN = 50, 48, 8  # frames, the one with least to do; turns until all are judged again
+JUDGED_EVERY, JUDGED_AT, JUDGED_IN = 50, 49, 8  # frames, the one with least to do; turns until all are judged again
 
 
 class Seen(NamedTuple):

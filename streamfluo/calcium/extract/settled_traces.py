@@ -19,7 +19,7 @@ from .settled_rates import AT_ONCE, SettledRates
 DELAY = 20  # frames until pools no longer change: two transients at 25 Hz
 SWEEPS = 3
 NO_FRAME = -1  # an index before that of any component's first frame
-_SETTLED_AT, _RATED_AT = 2, 4  # of five frames those with least else to do
+_SETTLED_AT, _RATED_AT = 2, 3  # of five frames those with least else to do
 COLUMNS = {"frame": np.int64, "id": np.int64, "trace": np.float32, "raw": np.float32, "spike": np.float32,
            "dff": np.float32}  # fmt: skip
 

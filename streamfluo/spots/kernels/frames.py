@@ -10,6 +10,8 @@ import math
 from typing import Any, NamedTuple
 
 import numpy as np
+from numba import types
+from numba.extending import overload
 
 from ...pixels.kernels.kernel import kernel, part
 from .crops import Crop, copy, fill
@@ -22,6 +24,7 @@ from .measuring import (
     NOT_CONVERGED,
     SURE,
     WIDTH_KEPT,
+    Measurement,
     cut,
     integrate,
     light_left,
@@ -48,7 +51,8 @@ class Spots(NamedTuple):
 def measure_spots(frames, found, counts, share, measurement):  # type: ignore[no-untyped-def]
     """Fit and integrate the spots of frames (t, y, x); return the rows (n, COLUMNS), frame counted from 0.
 
-    found, counts: what `detect_spots` returned; share: 1/|B| of its Search; measurement: Measurement.
+    found, counts: what `detect_spots` returned; share: 1/|B| of its Search; measurement: a Measurement as
+    `by_likelihood` returns it.
     """
     scratch = workspace(measurement.side)
     rows = np.empty((len(found), COLUMNS))
@@ -96,9 +100,8 @@ def measure(frame, spots, measurement, scratch, rows):  # type: ignore[no-untype
 @part(error_model="numpy")
 def measure_one(frame, spots, k, measurement, scratch, row):  # type: ignore[no-untyped-def]
     """Fit and integrate spot k less the current light of the others; write its parameters and its row."""
-    sensor, ellipse, side, fit = measurement.sensor, measurement.ellipse, measurement.side, measurement.fit
-    method, free, at = measurement.method, measurement.free, spots.parameters
-    crop, p = Crop(scratch.images[0], scratch.images[1], side, sensor.poisson, sensor.measured), scratch.images[2]
+    sensor, ellipse, side, at = measurement.sensor, measurement.ellipse, measurement.side, spots.parameters
+    crop = Crop(scratch.images[0], scratch.images[1], side, sensor.poisson, sensor.measured)
     errors, mine = scratch.vectors[5], scratch.vectors[6]
     top, left = int(spots.candidates[k, 0]) - side // 2, int(spots.candidates[k, 1]) - side // 2
     flags = cut(frame, (top, left), sensor, crop)
@@ -109,22 +112,8 @@ def measure_one(frame, spots, k, measurement, scratch, row):  # type: ignore[no-
     mine[0] -= top
     mine[1] -= left
     fill(errors, math.nan)
-    chi2, converged = math.nan, True
-    if fit == MLE:
-        chi2, converged, kept = fit_spot_or_position(crop, free, ellipse, mine, errors, scratch)
-        flags |= WIDTH_KEPT if kept else 0
-    elif fit == PHASOR:
-        converged = phasor_position(crop, free, ellipse, mine, scratch.outermost)
-    if fit != MLE or method != LIKELIEST:
-        b = mine[3]
-        if method == LIKELIEST:
-            b = math.nan
-        elif fit != MLE:
-            b, _ = border_median(crop, scratch.outermost)
-        if method != BORDER:
-            # what is found has its widths along y and x: the other PSFs, of known spots, are not compiled for it
-            gaussian_image(Place(mine[0], mine[1], 0.0), Ellipse(mine[4], mine[5], 0.0), scratch.rows, side, p)
-        mine[2], errors[2], mine[3], chi2 = integrate(crop, p, b, method, scratch.outermost)
+    chi2, converged, kept = fit_and_integrate(crop, measurement, mine, errors, scratch)
+    flags |= WIDTH_KEPT if kept else 0
     if not (chi2 < UNEXPLAINED and not sensor.measured) and light_left(crop, mine, scratch):
         flags |= LEFT_OVER
     if sensor.poisson > 0 and mine[3] < -SURE * errors[3]:
@@ -138,6 +127,51 @@ def measure_one(frame, spots, k, measurement, scratch, row):  # type: ignore[no-
     row[Y], row[X], row[SIGMA_Y], row[SIGMA_X] = at[k, 0], at[k, 1], at[k, 4], at[k, 5]
     row[PHOTONS], row[ERROR], row[LIGHT], row[CHI2] = at[k, 2], errors[2], at[k, 3], chi2
     row[Y_ERROR], row[X_ERROR], row[FLAGS] = errors[0], errors[1], flags if converged else flags | NOT_CONVERGED
+
+
+def fit_and_integrate(crop, measurement, at, errors, scratch):  # type: ignore[no-untyped-def]
+    """Fit and integrate a crop inside kernels, from `at` (6,) on; return reduced χ², whether the fit converged, and
+    whether the width was fixed. Where the fit gives the photons (`by_likelihood`), nothing else is compiled: 3 s."""
+    raise TypeError("fit_and_integrate is for kernels only")
+
+
+@overload(fit_and_integrate, jit_options={"error_model": "numpy"})
+def _fit_and_integrate(crop, measurement, at, errors, scratch):  # type: ignore[no-untyped-def]
+    of_fit_alone = isinstance(measurement.types[measurement.fields.index("method")], types.NoneType)
+    return _fitted if of_fit_alone else _by_any_method
+
+
+def _fitted(crop, measurement, at, errors, scratch):  # type: ignore[no-untyped-def]
+    return fit_spot_or_position(crop, measurement.free, measurement.ellipse, at, errors, scratch)
+
+
+def _by_any_method(crop, measurement, at, errors, scratch):  # type: ignore[no-untyped-def]
+    fit, method, free, ellipse, p = (
+        measurement.fit, measurement.method, measurement.free, measurement.ellipse, scratch.images[2],
+    )  # fmt: skip
+    chi2, converged, kept = math.nan, True, False
+    if fit == MLE:
+        chi2, converged, kept = fit_spot_or_position(crop, free, ellipse, at, errors, scratch)
+    elif fit == PHASOR:
+        converged = phasor_position(crop, free, ellipse, at, scratch.outermost)
+    if fit == MLE and method == LIKELIEST:
+        return chi2, converged, kept
+    b = at[3]
+    if method == LIKELIEST:
+        b = math.nan
+    elif fit != MLE:
+        b, _ = border_median(crop, scratch.outermost)
+    if method != BORDER:
+        # what is found has its widths along y and x: the other PSFs, of known spots, are not compiled for it
+        gaussian_image(Place(at[0], at[1], 0.0), Ellipse(at[4], at[5], 0.0), scratch.rows, crop.width, p)
+    at[2], errors[2], at[3], chi2 = integrate(crop, p, b, method, scratch.outermost)
+    return chi2, converged, kept
+
+
+def by_likelihood(measurement: Measurement) -> Measurement:
+    """Return a Measurement without a method of integration where the likeliest fit gives the photons."""
+    alone = measurement.fit == MLE and measurement.method == LIKELIEST
+    return measurement._replace(method=None) if alone else measurement
 
 
 @part(error_model="numpy")

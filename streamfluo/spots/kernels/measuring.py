@@ -30,7 +30,7 @@ class Sensor(NamedTuple):
 class Measurement(NamedTuple):
     """How spots are measured: the sensor, the PSF with its usual ellipse, the crop's side [px], and codes.
 
-    fit: MLE …; method: WEIGHTED …; free: FIXED_WIDTH …
+    fit: MLE …; method: WEIGHTED …, or None where the fit gives the photons; free: FIXED_WIDTH …
     """
 
     sensor: Sensor
@@ -38,7 +38,7 @@ class Measurement(NamedTuple):
     ellipse: Ellipse
     side: int
     fit: int
-    method: int
+    method: int | None
     free: int
 
 
