@@ -42,6 +42,11 @@ class CardSensor:
         """The maps and their numbers of rows, as kernels take them: offset, gain, variance."""
         return [each for pair in self._maps for each in pair]
 
+    @property
+    def dark(self) -> tuple[Any, int]:
+        """The map of the variance in the dark, and its number of rows."""
+        return self._maps[2]
+
 
 class CardLocaliser:
     """`localise` on a card, of frames (t, y, x) there of one shape and type."""
@@ -55,7 +60,8 @@ class CardLocaliser:
         self._reach, self._share = len(weights) - 1, float(search.squares[2])
         self._frames = max(1, min(DETECTED_FRAMES, DETECTED_BYTES // (4 * height * width)))
         self._most = len(search.candidates)
-        measured = int(measurement.sensor.measured)
+        self._noise_unknown = measurement.sensor.measured
+        measured = int(self._noise_unknown)
         self._kernels = {
             **(card.compiled(WINDOWS, PIXEL=dtype) if self._floats else {}),
             **card.compiled(FILTER, PIXEL=dtype, WEIGHTS=len(weights), REACH=search.reach),
@@ -86,47 +92,70 @@ class CardLocaliser:
     def _part(self, frames: Any, sensor: CardSensor) -> np.ndarray:
         n, (height, width), memory, run = len(frames), self._shape, self._memory, self._kernels
         size, windows = (n, height, width), self._windows(frames)
-        offset, offset_rows, gain, gain_rows, variance, variance_rows = sensor.arguments
-        light, along, table = (memory["q"], memory["background"]), self._along, self._table
-        dark, share = (variance, variance_rows), self._share
-        electronic = offset, offset_rows, gain, gain_rows
         pieces = -(-width // 256)
         run["filter_rows"].blocks(
-            n * height * pieces, frames, *size, windows, *electronic, self._weights, memory["electrons"],
+            n * height * pieces, frames, *size, windows, *sensor.arguments[:4], self._weights, memory["electrons"],
             memory["smooth"], memory["boxed"],
         )  # fmt: skip
         strips = -(-height // STRIP)
         run["filter_columns"].items(
-            n * strips * width, memory["smooth"], memory["boxed"], *size, windows, self._weights, *light
+            n * strips * width,
+            memory["smooth"],
+            memory["boxed"],
+            *size,
+            windows,
+            self._weights,
+            memory["q"],
+            memory["background"],
         )
-        state, limits, tiles = memory["state"], memory["limits"], math.prod(_tiles(self._shape))
-        run["begin_noise"].blocks(n, *size, windows, light[1], *dark, share, memory["measured"], state)
-        run["tile_medians"].blocks(n * tiles, *size, windows, light[0], state, memory["medians"])
+        run["begin_noise"].blocks(
+            n, *size, windows, memory["background"], *sensor.dark, self._share, memory["measured"], memory["state"]
+        )
+        if self._noise_unknown:
+            self._measure_noise(size, windows)
+        self._find(frames, windows, sensor)
+        found, measured = self._card.get(memory["told"])[:, :n]
+        if measured.any() and not self._noise_unknown:  # a background below zero: rarely, so that nobody waits for it
+            self._measure_noise(size, windows)
+            self._find(frames, windows, sensor)
+            found = self._card.get(memory["told"])[0, :n]
+        return self._measured(frames, int(found.sum()), sensor)
+
+    def _measure_noise(self, size: tuple[int, int, int], windows: Any) -> None:
+        """Leave the q² beyond which pixels are detected in `limits`, of frames whose noise is to be measured."""
+        n, memory, run, along = size[0], self._memory, self._kernels, self._along
+        q, state, limits, tiles = memory["q"], memory["state"], memory["limits"], math.prod(_tiles(self._shape))
+        run["tile_medians"].blocks(n * tiles, *size, windows, q, state, memory["medians"])
         memory["taken"][:n] = 0
         for _ in range(NOISE_ROUNDS):
             run["tile_cumulants"].blocks(
                 n * tiles, *size, windows, memory["electrons"], memory["taken"], state, memory["cumulants"]
             )
             run["tile_limits"].items(
-                n * tiles, *size, windows, memory["medians"], memory["cumulants"], *along, share, table, state, limits
-            )
+                n * tiles, *size, windows, memory["medians"], memory["cumulants"], *along, self._share, self._table,
+                state, limits,
+            )  # fmt: skip
             run["leave_out"].blocks(
-                n * height, *size, windows, light[0], limits, self._reach, state, memory["taken"], memory["counts"]
+                n * size[1], *size, windows, q, limits, self._reach, state, memory["taken"], memory["counts"]
             )
-            run["end_round"].blocks(n, n, height, memory["counts"], state)
-        marks, counts, places, of_frames = (memory[name] for name in ("marks", "counts", "places", "of_frames"))
+            run["end_round"].blocks(n, n, size[1], memory["counts"], state)
+
+    def _find(self, frames: Any, windows: Any, sensor: CardSensor) -> None:
+        """Leave the candidates of frames, and how many each has, in the memory."""
+        n, memory, run = len(frames), self._memory, self._kernels
+        size, light = (n, *self._shape), (memory["q"], memory["background"])
+        noise, rows = (self._share, sensor.poisson), n * self._shape[0]
+        marks, counts, places = memory["marks"], memory["counts"], memory["places"]
         run["mark_maxima"].blocks(
-            n * height, frames, *size, windows, *light, *dark, *along, share, sensor.poisson, table,
-            memory["measured"], limits, marks, counts,
+            rows, frames, *size, windows, *light, *sensor.dark, *self._along, *noise, self._table, memory["measured"],
+            memory["limits"], marks, counts,
         )  # fmt: skip
-        run["row_places"].blocks(n, counts, n, height, self._most, places, of_frames)
+        run["row_places"].blocks(n, counts, n, self._shape[0], self._most, places, memory["of_frames"])
         widths = float(self._ellipse.sigma_y), float(self._ellipse.sigma_x)
         run["write_maxima"].blocks(
-            n * height, *size, windows, *light, *along, share, sensor.poisson, *widths, marks, counts, places,
-            of_frames, memory["candidates"], memory["parameters"],
+            rows, *size, windows, *light, *self._along, *noise, *widths, marks, counts, places, memory["of_frames"],
+            memory["candidates"], memory["parameters"],
         )  # fmt: skip
-        spots = int(self._card.get(of_frames[:n]).sum())
-        return self._measured(frames, spots, sensor)
 
     def _measured(self, frames: Any, spots: int, sensor: CardSensor) -> np.ndarray:
         memory, rows = self._memory, self._memory["rows"]
@@ -157,14 +186,15 @@ class CardLocaliser:
         float32 = {name: xp.zeros((n, height, width), np.float32) for name in ("electrons", "smooth", "boxed")}
         light = {name: xp.zeros((n, height, width), np.float32) for name in ("q", "background")}
         rims = {"seen_rows": xp.zeros((n, height), np.uint8), "seen_columns": xp.zeros((n, width), np.uint8)}
+        told = xp.zeros((2, n), np.int32)  # in one memory: they come to the host together
         windows = np.tile(np.array([0, height, 0, width], np.int32), (n, 1))
         return {
             **float32, **light, **(rims if self._floats else {}), "windows": self._card.put(windows),
-            "measured": xp.zeros(n, np.int32), "state": xp.zeros((n, 3), np.int32),
+            "told": told, "of_frames": told[0], "measured": told[1], "state": xp.zeros((n, 3), np.int32),
             "taken": xp.zeros((n, height, width), np.uint8), "medians": xp.zeros((n, tiles)),
             "cumulants": xp.zeros((n, 3, tiles)), "limits": xp.zeros((n, tiles)),
             "marks": xp.zeros((n, height, padded), np.uint8), "counts": xp.zeros((n, height), np.int32),
-            "places": xp.zeros((n, height), np.int32), "of_frames": xp.zeros(n, np.int32),
+            "places": xp.zeros((n, height), np.int32),
             "candidates": xp.zeros((spots, 4), np.int32), "parameters": xp.zeros((spots, 6)),
             "rows": xp.zeros((spots, SEEN + 1)), "done": xp.zeros(spots, np.int32), "next": xp.zeros(1, np.int32),
         }  # fmt: skip

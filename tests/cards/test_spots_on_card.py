@@ -124,14 +124,14 @@ def test_rows_alone_come_back_from_a_card(card):
     operator.update(Block(0, np.zeros(1), movie[:1]))
     before = card.bytes_got
     found = operator.update(Block(1, np.zeros(4), movie[1:])).values["spots"].rows
-    assert card.bytes_got - before == found * 14 * 8 + 4 * 4  # and the number in each frame
+    assert card.bytes_got - before == found * 14 * 8 + 32 * 2 * 4  # and two numbers of each of 32 frames
 
 
 def test_a_card_that_is_lost_in_between_leaves_the_state_as_it_was(card, monkeypatch):
     spec, movie = Spec(SHAPE, "uint16", camera=CAMERAS["known"]), frames("uint16")
     operator = create("spots", spec, "gpu")
     operator.update(Block(0, np.zeros(2), movie[:2]))
-    before, calls = copied(operator.state()), iter(range(20))
+    before, calls = copied(operator.state()), iter(range(8))
 
     def check():
         if next(calls, None) is None:
