@@ -116,18 +116,19 @@ def imports(path):
 
 
 def _imports(path):
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    functions = [n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef)]
-    lazy = {id(inner) for function in functions for inner in ast.walk(function)}
     package = ["streamfluo", *path.relative_to(PACKAGE).parts[:-1]]
-    for node in ast.walk(tree):
+    nodes = [(ast.parse(path.read_text(encoding="utf-8")), False)]  # and whether inside a function
+    while nodes:
+        node, lazy = nodes.pop()
+        lazy = lazy or isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        nodes += [(child, lazy) for child in ast.iter_child_nodes(node)]
         if isinstance(node, ast.Import):
-            yield from ((alias.name, node.lineno, id(node) in lazy) for alias in node.names)
+            yield from ((alias.name, node.lineno, lazy) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             base = package[: len(package) - node.level + 1] if node.level else []
             dotted = ".".join([*base, *([node.module] if node.module else [])])
             for alias in node.names:
-                yield f"{dotted}.{alias.name}", node.lineno, id(node) in lazy
+                yield f"{dotted}.{alias.name}", node.lineno, lazy
         elif isinstance(node, ast.Call):
             yield from ((name, node.lineno, True) for name in _imported_by_string(node))
 

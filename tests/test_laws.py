@@ -15,6 +15,11 @@ from streamfluo.testing.unseen_laws import ON_FLOATS
 
 USUAL = {"uint16"}  # type for every setting, and those for the default one; all of them take minutes
 DEFAULT = {"uint16", "float32", "int16"}
+# Laws of changes on the way: of the default parameters always, of the examples before a release, 20 s of a core.
+OF_DEFAULT = {
+    "changed_is_as_built", "changes_compile_nothing", "changed_back_is_unchanged", "parts_merge_across_a_change",
+    "frozen_takes_any_part", "a_change_begins_at_its_frame", "decisions_are_part_of_the_state",
+}  # fmt: skip
 # Of further types the laws that their own kernels may break; of the others a second type tells nothing new.
 OF_TYPES = {
     "input_untouched", "cuts_change_nothing", "resume_equals_unbroken", "nothing_compiles_later", "parts_equal_whole",
@@ -119,7 +124,9 @@ INPUTS |= dict.fromkeys(("decode", "kalman", "tuning", "events"), activity)
 
 def fast_laws(kind, params, dtype):
     """The laws that run always where the type of frames is one that does."""
-    return LAWS if dtype in USUAL else OF_TYPES
+    if dtype not in USUAL:
+        return OF_TYPES
+    return LAWS.keys() - OF_DEFAULT if params else LAWS
 
 
 def no_inputs(block):

@@ -47,6 +47,7 @@ def test_cells_are_measured_and_what_is_printed_is_a_config(tmp_path):
     assert "fits together" in call("check", tmp_path / "proposed.toml", "--source", CELLS)
 
 
+@pytest.mark.slow
 def test_each_finding_is_a_number_with_its_unit():
     with open_source(CELLS) as source:
         moved = source.truth["shift_px"]
@@ -74,6 +75,7 @@ def test_a_run_without_config_says_what_to_give():
         call("run", "sofi.toml", "--auto", "--source", CELLS)
 
 
+@pytest.mark.slow
 def test_blinking_is_for_sofi(tmp_path):
     movie, _ = simulate.blinking(400, shape=(96, 96), seed=62, k_on_hz=2, k_off_hz=8, emitter_photons=40)
     found = advice(saved(tmp_path, movie))
@@ -81,7 +83,9 @@ def test_blinking_is_for_sofi(tmp_path):
     assert not found["frame rate"].known
 
 
-@pytest.mark.parametrize(("motion", "detect"), [("fixed", "mean"), ("random", None)])
+@pytest.mark.parametrize(
+    ("motion", "detect"), [pytest.param("fixed", "mean", marks=pytest.mark.slow), ("random", None)]
+)
 def test_spots_that_stay_and_spots_that_go(tmp_path, motion, detect):
     movie, _ = simulate.spots(200, shape=(96, 96), seed=63, motion=motion, sigma_px=1.6)
     found = advice(saved(tmp_path, movie))

@@ -91,6 +91,7 @@ def lag_samples(rate, truth):
     return 0.5 * (before - after) / (before - 2 * now + after), now
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("decay_s", "rise_s", "hz"),
     [

@@ -112,7 +112,15 @@ def test_noise_has_hardly_any_events():
     assert len(rows["frame"]) / (60 * 3000 / FPS / 60) < 0.05  # a cell and minute
 
 
-@pytest.mark.parametrize(("decay_s", "peak", "least"), [(0.2, 5, 0.9), (0.5, 4, 0.9), (1.2, 4, 0.9), (0.5, 3, 0.65)])
+@pytest.mark.parametrize(
+    ("decay_s", "peak", "least"),
+    [
+        (0.2, 5, 0.9),
+        pytest.param(0.5, 4, 0.9, marks=pytest.mark.slow),
+        pytest.param(1.2, 4, 0.9, marks=pytest.mark.slow),
+        (0.5, 3, 0.65),
+    ],
+)
 def test_transients_are_found_at_their_onsets(decay_s, peak, least):
     traces, onsets = traces_of(83, 12, 3000, peak, decay_s)
     rows, _ = events_of(traces)

@@ -62,6 +62,7 @@ def test_the_quantile_of_a_histogram_is_that_of_the_values():
     np.testing.assert_allclose(rise_quantiles(counts), np.quantile(rises, RISE_QUANTILE, axis=1), rtol=0.03)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("decay_s", "rises_s", "hz", "power"),
     [

@@ -43,6 +43,7 @@ def found_and_again(seeds):
     return [len(set(one)) for one in owners], [len(one) - len(set(one)) for one in owners]
 
 
+@pytest.mark.slow
 def test_a_true_cell_of_a_crowded_field_has_one_component():
     """Before boxes followed their footprints 43 and 45 were found, one of each twice."""
     found, again = found_and_again((2,))

@@ -67,7 +67,7 @@ def test_a_recording_shorter_than_the_initial_frames_is_begun_or_the_user_told()
     assert "no component was accepted" in run(noise)[0].doubt()
 
 
-@pytest.mark.parametrize("scale", [1e-3, 1e4, 1e6])
+@pytest.mark.parametrize("scale", [1e-3, pytest.param(1e4, marks=pytest.mark.slow), 1e6])
 def test_the_unit_of_the_frames_changes_no_trace(scale):
     # Another seed: MOVIE has a candidate at z = 5.001 of the 5 that it needs, and rounding decides whether it is tried.
     movie, _ = calcium(frames=400, shape=SHAPE, seed=4, motion_px=0.0, neuron_sigma_px=2.5)

@@ -132,6 +132,7 @@ def found_and_false(movie, truth, background):
     return int(near.sum()), len(places) - int(near.sum())
 
 
+@pytest.mark.slow
 def test_cells_are_found_in_neuropil_that_follows_them():
     movie, truth = calcium(frames=600, seed=2, neuropil_follows=1.5, **FIELD)
     (cells, false), (fewer, _) = (found_and_false(movie, truth, name) for name in ("ring", "low_rank"))

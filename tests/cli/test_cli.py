@@ -126,8 +126,8 @@ def test_the_demo_leaves_a_session_a_picture_and_a_comparison_with_the_truth(tmp
     ("scene", "frames", "agreement"),
     [
         ("spots", 40, r"9\d\.\d% found"),
-        ("counting", 60, r"spots +1\d +16 +1\d of them"),
-        ("calibrate", 60, "holds the truth"),
+        pytest.param("counting", 60, r"spots +1\d +16 +1\d of them", marks=pytest.mark.slow),
+        pytest.param("calibrate", 60, "holds the truth", marks=pytest.mark.slow),
     ],
 )
 def test_demos_of_other_sciences_compare_and_draw(tmp_path, scene, frames, agreement):

@@ -4,6 +4,7 @@ import threading
 import time
 
 import numpy as np
+import pytest
 from toys import Movie
 
 from streamfluo import Block, Spec, open_session
@@ -92,6 +93,7 @@ class Activated(Movie):
             yield Block(n, [n * 10_000_000], rng.poisson(image[None]).astype(np.uint16))
 
 
+@pytest.mark.slow
 def test_a_laser_holds_the_density_while_the_sample_fades(tmp_path):
     changes = ("dense.level=19", "sparse.level=13", "dense.refractory_s=0.1", "sparse.refractory_s=0.1")
     text = shipped_config("density_control.toml").read_text(encoding="utf-8")

@@ -66,6 +66,7 @@ def test_after_learning_it_is_the_forward_pass_at_the_parameters_it_shows(params
     assert len(operator.state()["record"]) == 0  # learned from enough frames
 
 
+@pytest.mark.slow
 def test_counts_settle_while_frames_arrive():
     emitters = np.tile([1, 2, 3, 4], 6)
     traces, _ = simulated("camera", emitters=emitters, frames=800, seed=3)

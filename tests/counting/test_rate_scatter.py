@@ -45,6 +45,7 @@ def test_nothing_is_said_of_background_alone():
     assert rate_scatter(noise, parameters()[:5], MODEL) is None
 
 
+@pytest.mark.slow
 def test_counts_are_doubtful_then():
     x = traces(1, 0.3)
     found = counting.estimate_y(x, 8, emission="camera")

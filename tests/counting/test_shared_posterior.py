@@ -51,6 +51,7 @@ def logs_of(x):
     return lambda each: evaluate(x, each, MODEL)[0]
 
 
+@pytest.mark.slow
 @seeds(0, 1, 2)
 def test_it_is_the_integral_over_what_is_not_known(seed, monkeypatch):
     monkeypatch.setattr(shared_posterior, "SCALE_DRAWS", 150)  # chance is not what is tested

@@ -62,7 +62,7 @@ def until(true, within_s=20):
 
 
 @pytest.mark.usefixtures("toys")
-@pytest.mark.parametrize("size", [1, 10])
+@pytest.mark.parametrize("size", [1, pytest.param(10, marks=pytest.mark.slow)])
 def test_a_write_that_does_not_come_back_is_said_and_frames_wait(tmp_path, disk, size):
     engine = started(tmp_path / "S", "wait", size)
     watchdog = Watchdog(engine, 0.3)
@@ -85,7 +85,7 @@ def test_a_write_that_does_not_come_back_is_said_and_frames_wait(tmp_path, disk,
 
 
 @pytest.mark.usefixtures("toys")
-@pytest.mark.parametrize("size", [1, 10])
+@pytest.mark.parametrize("size", [1, pytest.param(10, marks=pytest.mark.slow)])
 def test_a_chain_goes_on_beside_a_disk_that_does_not_answer_and_every_frame_is_accounted_for(tmp_path, disk, size):
     engine = started(tmp_path / "S", "skip", size)
     until(lambda: engine.health().frames == COUNT)
@@ -106,7 +106,7 @@ def test_a_chain_goes_on_beside_a_disk_that_does_not_answer_and_every_frame_is_a
 
 
 @pytest.mark.usefixtures("toys")
-@pytest.mark.parametrize("size", [1, 10])
+@pytest.mark.parametrize("size", [1, pytest.param(10, marks=pytest.mark.slow)])
 def test_a_run_that_shall_stop_ends_without_its_disk_and_can_be_resumed(tmp_path, disk, size):
     engine = started(tmp_path / "S", "stop", size)
     began = time.monotonic()

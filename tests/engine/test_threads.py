@@ -64,7 +64,7 @@ def ran(text, threads, stream, frames=MOVIE.astype(np.uint16)):
     return told, in_bytes(made.state()), {s.id: in_bytes(made.read(s.id)) for s in made.steps}, made.events
 
 
-@pytest.mark.parametrize("stream", [False, True], ids=["blocks", "stream"])
+@pytest.mark.parametrize("stream", [pytest.param(False, marks=pytest.mark.slow), True], ids=["blocks", "stream"])
 def test_branches_give_the_same_bits_in_the_same_order(stream):
     expected = ran(BRANCHES, 1, False)
     for threads in THREADS:

@@ -72,7 +72,7 @@ def until(true, within_s=40):
     deadline = time.monotonic() + within_s
     while not true():
         assert time.monotonic() < deadline
-        time.sleep(0.05)
+        time.sleep(0.2)  # to open every session takes a core what it takes to write them
 
 
 def write(path, first, stop):

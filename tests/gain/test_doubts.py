@@ -80,7 +80,7 @@ def test_darks_that_were_cut_off_at_zero_give_no_gain():
     assert calibrate([light], dark=dark).camera.offset_adu is None
 
 
-@pytest.mark.parametrize("peak", [15.0, 40.0, 80.0])
+@pytest.mark.parametrize("peak", [15.0, *(pytest.param(peak, marks=pytest.mark.slow) for peak in (40.0, 80.0))])
 def test_dim_light_whose_offset_was_subtracted_and_cut_off_at_zero_has_no_bias(peak):
     """Dim pixels were seen at zero; leaving out those alone leaves the quiet ones, and a gain 1 to 4 % too small."""
     found = []

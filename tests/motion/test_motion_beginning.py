@@ -56,6 +56,7 @@ def test_a_template_that_frames_do_not_confirm_begins_again():
     assert rmse_px(errors_px(values["shift_px"], truth, 60)) < 2 * bound_px(tissue, 30)
 
 
+@pytest.mark.slow
 def test_frames_that_show_next_to_nothing_are_not_valid_against_one_template_after_another():
     """A count is a third of a photon: of four movies 52 frames were valid against templates of 1 to 3."""
     y, x = np.mgrid[:64, :64]

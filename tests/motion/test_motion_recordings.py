@@ -43,7 +43,11 @@ def walk(rng):
     return np.clip(shifts, -5, 5)
 
 
-@pytest.mark.parametrize("jitter", [lambda rng: rng.uniform(-5, 5, (FRAMES, 2)), walk], ids=["white", "walk"])
+@pytest.mark.parametrize(
+    "jitter",
+    [lambda rng: rng.uniform(-5, 5, (FRAMES, 2)), pytest.param(walk, marks=pytest.mark.slow)],
+    ids=["white", "walk"],
+)
 def test_frames_shifted_by_known_amounts_are_put_back(jitter):
     movie = tifffile.imread(MOUSE, key=range(FRAMES)).astype(np.float32)
     shifts = jitter(np.random.default_rng(5))

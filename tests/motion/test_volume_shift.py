@@ -19,7 +19,13 @@ def spread_px(found_px, walk_px, after=100):
     return float(np.sqrt(((error_px - error_px.mean(0)) ** 2).mean()))
 
 
-@pytest.mark.parametrize("sigmas_px", [[0.05] * 4, [0.02, 0.1, 0.1, 0.4], [0.03, 0.03, 0.3], [0.05, 0.05]])
+@pytest.mark.parametrize(
+    "sigmas_px",
+    [
+        [0.02, 0.1, 0.1, 0.4],
+        *(pytest.param(each, marks=pytest.mark.slow) for each in ([0.05] * 4, [0.03, 0.03, 0.3], [0.05, 0.05])),
+    ],
+)
 def test_its_error_is_that_of_the_mean_weighted_by_true_precisions(sigmas_px):
     best_px, spreads_px = np.sum(np.array(sigmas_px) ** -2.0) ** -0.5, []
     for seed in range(8):

@@ -73,6 +73,7 @@ def server():
         serving.close()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="reads memory where Linux tells it")
 def test_ten_thousand_messages_of_strangers_change_nothing_and_cost_no_memory(server):
     rng, told = random.Random(4), []

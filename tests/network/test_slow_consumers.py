@@ -91,6 +91,7 @@ def test_who_neither_reads_nor_speaks_is_hung_up_on_and_may_come_back(monkeypatc
             assert [next(blocks).index for _ in range(20)] == list(range(20))
 
 
+@pytest.mark.slow
 def test_each_of_many_who_neither_read_nor_speak_is_hung_up_on(monkeypatch, soon):
     monkeypatch.setattr(consumers, "IN_FLIGHT_BYTES", 2 << 20)
     monkeypatch.setattr(consumers, "BUDGET_BYTES", 2 << 20)  # less for each than a socket's queue has room for

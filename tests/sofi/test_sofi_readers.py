@@ -45,7 +45,9 @@ READERS = {
 }
 
 
-@pytest.mark.parametrize("behind", [0, 1, 3, 1000])
+@pytest.mark.parametrize(
+    "behind", [0, pytest.param(1, marks=pytest.mark.slow), 3, pytest.param(1000, marks=pytest.mark.slow)]
+)
 @pytest.mark.parametrize("params", READERS.values(), ids=READERS)
 def test_a_reader_gives_later_what_stood_when_it_was_taken_and_changes_nothing(params, behind):
     """To the bit: one operator's readers are called some blocks later, or at the end, the other is read at once."""

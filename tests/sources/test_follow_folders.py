@@ -207,7 +207,7 @@ def appended(zarr, path, volumes):
 
 
 @pytest.mark.parametrize("way", ["into its place", "several at once", "appended", "appended to chunks"])
-@pytest.mark.parametrize("fill", [0, 65535])
+@pytest.mark.parametrize("fill", [0, pytest.param(65535, marks=pytest.mark.slow)])
 def test_a_zarr_that_grows_is_followed_to_its_end(tmp_path, way, fill):
     zarr = pytest.importorskip("zarr")
     side = 4 if way in ("several at once", "appended to chunks") else 1

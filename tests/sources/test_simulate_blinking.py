@@ -55,6 +55,7 @@ def test_the_autocovariance_decays_by_the_sum_of_the_rates_and_is_averaged_over_
     assert np.abs(z).max() < LIMIT
 
 
+@pytest.mark.slow
 def test_switching_goes_on_over_the_border_of_chunks_as_within_them():
     t = truth_of(emitters=20_000, k_on_hz=1, k_off_hz=1, frames=CHUNK_FRAMES + 20)["on_fraction"].astype(float)
     before, after = t[CHUNK_FRAMES - 1] - 0.5, t[[CHUNK_FRAMES, CHUNK_FRAMES + 15]] - 0.5
@@ -148,6 +149,7 @@ def test_emitters_of_a_stiff_filament_lie_on_a_line_of_the_width_asked_for():
         assert ((inner - inner.mean(0)) @ across).std() == pytest.approx(0.5, abs=0.15)
 
 
+@pytest.mark.slow
 def test_directions_along_a_filament_forget_each_other_over_the_persistence_length():
     params = BlinkingParams(shape=(2000, 2000), persistence_px=50)
     angles = [_draw_filament(params, generator(seed, 0))[1:301, 2] for seed in range(600)]

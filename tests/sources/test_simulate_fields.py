@@ -19,6 +19,7 @@ def light(frames, truth):
     return (frames.reshape(len(frames), -1) - 100.0) * 0.5 - truth["background"].ravel()
 
 
+@pytest.mark.slow
 def test_neuropil_follows_the_cells_around_with_the_stated_strength():
     frames, t = simulate.calcium(1500, **BRIGHT, neuropil_follows=0.8, seed=2)
     cells = columns(t)

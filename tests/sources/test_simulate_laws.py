@@ -34,6 +34,10 @@ def movie(source, max_frames=32):
 
 
 each = pytest.mark.parametrize("variant", VARIANTS)
+ALIKE = {"blinking-random", "gain-gaussian", "spots-random", "bleaching-steps-lognormal"}  # in how they draw a chunk
+few = pytest.mark.parametrize(
+    "variant", [pytest.param(name, marks=[pytest.mark.slow] if name in ALIKE else []) for name in VARIANTS]
+)
 
 
 @each
@@ -50,7 +54,7 @@ def test_block_cuts_do_not_change_a_bit(variant, max_frames):
     assert np.array_equal(movie(open_source(uri(variant))), movie(open_source(uri(variant)), max_frames))
 
 
-@each
+@few
 def test_a_frame_is_the_same_after_seeking_forward_and_back_over_a_chunk_border(variant):
     long = uri(variant, frames=CHUNK_FRAMES + 20, shape="16x16")
     whole, source = movie(open_source(long)), open_source(long)
@@ -59,7 +63,7 @@ def test_a_frame_is_the_same_after_seeking_forward_and_back_over_a_chunk_border(
         assert np.array_equal(next(iter(source.blocks(12))).pixels, whole[index : index + 12])
 
 
-@each
+@few
 def test_a_series_without_end_can_be_entered_far_ahead(variant):
     endless = uri(variant, frames="none", shape="16x16")
     far = 15 * CHUNK_FRAMES + 17
