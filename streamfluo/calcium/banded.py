@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..core.thread_pool import in_bands
-from .kernels.demixing import mode_products, rows_apart, whiten_rows
+from .kernels.demixing import ROWS, mode_products, whiten_rows
 from .kernels.ring_regression import bin_deviation_rows
 
 WHITEN_NS, BIN_NS = 1.6, 0.6  # of a pixel on one core: they say which frames are large
@@ -20,9 +20,9 @@ class WhiteRows(NamedTuple):
     kept: np.ndarray
 
     @classmethod
-    def of(cls, shape: tuple[int, int], modes: int) -> WhiteRows:
+    def of(cls, shape: tuple[int, ...], modes: int) -> WhiteRows:
         """Return the memory for frames of a shape (y, x); made for each frame, it would take half as long again."""
-        return cls(np.zeros(modes), np.zeros((-(-shape[0] // rows_apart(shape)), shape[1]), np.float32))
+        return cls(np.zeros(modes), np.zeros((-(-shape[0] // ROWS), shape[1]), np.float32))
 
 
 def read_only(frame: np.ndarray) -> np.ndarray:

@@ -10,7 +10,7 @@ import scipy.ndimage as ndi
 from ...core.state import State, require_array
 from ...pixels.kernels.seen import Window, inside, seen_window
 from ..kernels.background_modes import temporal_modes
-from ..kernels.demixing import inner, rows_apart
+from ..kernels.demixing import ROWS, inner
 from ..kernels.initial_frames import add_initial, add_weighed, known_or_zero, whiten_initial
 
 MIN_OBSERVED = 0.8  # fraction of the initial frames in which a pixel must be known
@@ -95,10 +95,9 @@ class Background:
         self.edge[...] = observed & ~ndi.binary_erosion(observed)
 
     def _update_gram(self) -> None:
-        apart = rows_apart(self.mean.shape)
         for m, mode in enumerate(self.modes):
             for other in range(m, len(self.modes)):
-                self.gram[m, other] = self.gram[other, m] = inner(mode, self.modes[other], 0, apart)
+                self.gram[m, other] = self.gram[other, m] = inner(mode, self.modes[other], 0, ROWS)
 
     def _find_modes(self, frames: Sequence[np.ndarray], mean: np.ndarray, window: Window) -> None:
         """First mode: the mean image; the others: smoothed maps of the leading temporal modes of block means.

@@ -21,7 +21,6 @@ SLIVER = 0.5  # cosine of a part that the whole completes: its activity is what 
 CONCENTRIC = 0.2  # of √pixels: between the centroids of a cell and its rim
 MAX_LOSS, MIN_GAIN = 0.05, 0.25  # of compactness, at SAME_ACTIVITY, LIKE_ACTIVITY: two cells side by side lose .15
 COMPLETED = 0.1  # of compactness that a sliver gains
-ALL = slice(None)
 
 
 class Duplicate(NamedTuple):
@@ -32,12 +31,11 @@ class Duplicate(NamedTuple):
     change: np.ndarray
 
 
-def find_duplicate(cells: Components, among: slice = ALL) -> Duplicate | None:
-    """Return a component `among` those rows that is another one, None if there is none."""
+def find_duplicate(cells: Components) -> Duplicate | None:
+    """Return a component that is another one, None if there is none."""
     _, snr = cells.explained_and_snr()
     n = np.arange(cells["neighbours"].max(initial=0))
-    part, column = np.nonzero(n < cells["neighbours"][among, None])  # pairs alone: a quarter of all places
-    part = np.arange(cells.count)[among][part]
+    part, column = np.nonzero(n < cells["neighbours"][:, None])  # pairs alone: a quarter of all places
     other = cells.neighbour[part, column]
     weaker = (snr[part] <= snr[other]) & ~cells.seeded[part]
     part, column, other = part[weaker], column[weaker], other[weaker]

@@ -36,7 +36,7 @@ BIN = 5  # frames per bin: detection, proposals and updates run once per bin, sp
 FIRST_PROPOSAL_BINS = 20  # before, too few inactive bins exist for comparison
 PROPOSALS_PER_FRAME, UPDATES_PER_FRAME = 1, 3
 CANDIDATES, MAX_WAITING = 6, 30
-ROUND_BINS = 4  # bins in which every footprint that is due is updated, and everyone compared with its neighbours
+ROUND_BINS = 4  # bins in which every footprint that is due is updated
 TABLE_FRAMES = 100
 KNOWN_MOMENT = 25.0  # weight of a known footprint: soon outweighed by data
 STILL_COMPACT = 0.9  # of min_compactness: an accepted footprint that becomes less compact is rejected
@@ -291,8 +291,8 @@ class Extraction:
     def _accept_and_remove(self) -> None:
         """Remove duplicate and weak components; accept those with enough evidence."""
         self._remove_explained()
-        cells, turn = self.cells, self._buffer.count // BIN % ROUND_BINS
-        if (duplicate := find_duplicate(cells, slice(turn, None, ROUND_BINS))) is not None:
+        cells = self.cells
+        if (duplicate := find_duplicate(cells)) is not None:
             join(cells, self.background, duplicate)
             whole = int(cells.id[duplicate.whole])
             self._remove(duplicate.part, f"the same cell as {whole}", into=whole)

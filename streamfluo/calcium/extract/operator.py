@@ -69,7 +69,7 @@ class Extract(Freezable):
     """
 
     Params = ExtractParams
-    version = 16  # modes from fewer rows of large frames; maps are smoothed in another order
+    version = 16  # maps are smoothed in another order; three candidates of time constants after 60 traces
     may_need = (VALID, SHIFT, STRUCTURE)
     reads_every = 100  # frames, that a picture of the structural channel is taken
     from_file = {"seeds": seeds_of_file, "structure": structure_of_file}

@@ -7,15 +7,12 @@ activities c_k, background modes b_m and their activities f_m (Friedrich et al. 
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba.extending import register_jitable
 
 from ...pixels.kernels.kernel import kernel, part
 from ...pixels.kernels.pixel_rows import add_product, add_scaled
 
 LIMIT = np.float32(1e6)  # σ of whitened pixels: their sums stay finite in float32
-# The equations of the background modes use every fourth row, of large frames every sixteenth: more pixels do not
-# improve them. With 16384 pixels the modes add .7 % to the variance of a footprint of 40, whatever the frame's size.
-ROWS, MOST_ROWS, MODE_PIXELS = 4, 16, 16384
+ROWS = 4  # the equations of the background modes use every fourth row: more pixels do not improve them
 
 
 class WhiteningModel(NamedTuple):
@@ -49,7 +46,7 @@ class Overlaps(NamedTuple):
 
 
 class ModeOverlaps(NamedTuple):
-    """Products with background modes: `footprint` (K, M); in the rows of `rows_apart`, `rows` (K, M), `gram` (M, M)."""
+    """Inner products with background modes: `footprint` (K, M); of every ROWS-th row `rows` (K, M), `gram` (M, M)."""
 
     footprint: Any
     rows: Any
@@ -86,23 +83,17 @@ class Past(NamedTuple):
     history: Any
 
 
-@register_jitable
-def rows_apart(shape):  # type: ignore[no-untyped-def]
-    """Return how many rows of a frame (y, x) lie between those that the equations of the background modes use."""
-    return min(max(shape[0] * shape[1] // MODE_PIXELS, ROWS), MOST_ROWS)
-
-
 @kernel
 def whiten_rows(frame, model, activity, scale, stored, kept, band):  # type: ignore[no-untyped-def]
     """Write (frame − background − mean) · weight as int16 steps of 1/scale to rows (first, stop) of `stored` (y, x).
 
     activity: what is expected of the background modes (M,), and the background (rows, columns) [ADU] of a grid of bins,
     which is interpolated bilinearly. Pixels that are NaN, in the frame or by their mean or weight, get the background
-    modes at their expected activity. Every so many rows, `rows_apart`, one is kept as it is in `kept` (n, x) float32.
+    modes at their expected activity. Every ROWS-th row is kept as it is in `kept` (y / ROWS, x) float32.
     Cost at 512 × 512: one pass, bound by the memory read beside the frame.
     """
     (mean, weight, modes), (expected, binned) = model, activity
-    (height, width), apart = frame.shape, rows_apart(frame.shape)
+    height, width = frame.shape
     white, last = np.empty(width, np.float32), -1
     above, below = np.empty(width, np.float32), np.empty(width, np.float32)
     bins, parts = _places_between(width, binned.shape[1])
@@ -121,17 +112,17 @@ def whiten_rows(frame, model, activity, scale, stored, kept, band):  # type: ign
         if unknown:
             _expect_unknown(unknown, modes[:, y], expected, white)
         _quantise_row(white, scale, stored[y])
-        if y % apart == 0:
-            kept[y // apart] = white
+        if y % ROWS == 0:
+            kept[y // ROWS] = white
 
 
 @kernel
 def mode_products(kept, modes, products):  # type: ignore[no-untyped-def]
     """Write the products (M,) of the rows that `whiten_rows` kept with the modes (M, y, x)."""
-    sums, apart = np.zeros((len(modes), kept.shape[1]), np.float32), rows_apart(modes.shape[1:])
+    sums = np.zeros((len(modes), kept.shape[1]), np.float32)
     for n in range(len(kept)):
         for m in range(len(modes)):
-            add_product(kept[n], modes[m, n * apart], sums[m])
+            add_product(kept[n], modes[m, n * ROWS], sums[m])
     for m in range(len(modes)):
         products[m] = _total(sums[m])
 
@@ -315,7 +306,7 @@ def demix_stored(stored, slots, scale, design, known, sweeps, activity):  # type
 def demix_background(products, mode_products, overlaps, mode_overlaps, sweeps, estimate):  # type: ignore[no-untyped-def]
     """Update the activities of background modes and components together, by coordinate descent.
 
-    products (K,) = ⟨a_k, frame⟩; mode_products (M,) = ⟨b_m, frame⟩ over the rows of `rows_apart`.
+    products (K,) = ⟨a_k, frame⟩; mode_products (M,) = ⟨b_m, frame⟩ over every ROWS-th row.
     """
     activity, modes, _ = estimate
     energy, neighbours, neighbour, overlap, _ = overlaps

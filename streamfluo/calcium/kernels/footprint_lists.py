@@ -6,7 +6,7 @@ import numpy as np
 
 from ...pixels.kernels.kernel import kernel, part
 from .compactness import compactness
-from .demixing import rows_apart
+from .demixing import ROWS
 from .footprint_statistics import add_shifted
 from .footprints import dilate
 
@@ -15,7 +15,7 @@ HALO_PX = 3
 
 class Measures(NamedTuple):
     """Of each footprint: `centre` (K, 2) of mass, y and x [px]; compactness (K,); whether it lies `at_edge` (K,); F0
-    under it (K,); inner products with the background modes, of all rows (K, M) and of those of `rows_apart`."""
+    under it (K,); inner products with the background modes, of all rows (K, M) and of every ROWS-th."""
 
     centre: Any
     compactness: Any
@@ -46,7 +46,7 @@ def refresh_footprint(k, boxes, footprints, overlaps, measures, scene):  # type:
     (origin, box, halo), (index, value, pixels) = boxes, footprints
     centre, compact, at_edge, resting, mode_overlap, row_overlap = measures
     mean, weight, modes, edge, offset = scene
-    top, left, width, apart = origin[k, 0], origin[k, 1], mean.shape[1], rows_apart(mean.shape)
+    top, left, width = origin[k, 0], origin[k, 1], mean.shape[1]
     pixels[k] = _list_pixels(box[k], (top, left), width, index[k], value[k])
     near = np.empty(box[k].shape, np.bool_)
     dilate(box[k], HALO_PX, near)
@@ -69,7 +69,7 @@ def refresh_footprint(k, boxes, footprints, overlaps, measures, scene):  # type:
         for m in range(len(modes)):
             product = amount * modes[m, y, x]
             mode_overlap[k, m] += product
-            if y % apart == 0:
+            if y % ROWS == 0:
                 row_overlap[k, m] += product
     energy = overlaps[0]
     energy[k] = squares
