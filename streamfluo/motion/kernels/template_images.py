@@ -107,12 +107,10 @@ def _round_row(images, at, steps, scratch):  # type: ignore[no-untyped-def]
     j, i, y = np.uint64(at[0]), np.uint64(at[1]), np.uint64(at[2])
     unit, rest = np.uint64(0), np.uint64(2)
     for x in range(images.shape[2]):
-        wanted = images[j, i, x] / scratch[unit, x] + scratch[rest, x]
-        taken = np.rint(wanted)  # beyond 127 by what the one above left, at most
-        taken = (
-            max(min(taken, np.float32(MOST_STEPS)), np.float32(-MOST_STEPS)) if images[j, i, x] != 0 else np.float32(0)
-        )
-        scratch[rest, x] = wanted - taken if images[j, i, x] != 0 else np.float32(0)
+        known = images[j, i, x] != 0  # outside the window it is 0
+        wanted = images[j, i, x] / scratch[unit, x] + scratch[rest, x]  # beyond 127 by what the one above left, at most
+        taken = max(min(np.rint(wanted), np.float32(MOST_STEPS)), np.float32(-MOST_STEPS)) if known else np.float32(0)
+        scratch[rest, x] = wanted - taken if known else np.float32(0)
         steps[j, y, x] = np.int8(taken)
         images[j, i, x] = scratch[unit, x] * taken
 
