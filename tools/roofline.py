@@ -17,8 +17,8 @@ does memory that a write reads first. Operations: additions, multiplications, co
   `moments`: 7 operations (difference, its sum, square and sum, extremes, total); `sofi`: 1 + 2 for each product that
   is summed; `gain`: 14.
 - `motion`: interpolation 2 + 4 B, 22 operations; levels, every fourth row, 1.5 B, 1; projection of residuals
-  2 + 4 × 4 B and 17, 1.2 steps a frame; misfit and correlation, every eighth row, 2.8 B, 4; template and mean 20 B,
-  17; a row of blocks renewed 1 B, 2. Piecewise: conversion 6 B, 1, and interpolation 8 B, 97 in place of the first.
+  2 + 4 + 3 B and 20, 1.2 steps a frame; misfit and correlation, every eighth row, 2.8 B, 4; template and mean 20 B,
+  17; a row of blocks renewed .2 B, 1. Piecewise: conversion 6 B, 1, and interpolation 8 B, 97 in place of the first.
 - `highpass_sigma_px`: four running means, 4 × 16 B and 4 × 4.
 - `extract`, K components of p pixels, M background modes: the corrected frame is whitened, 14 + M B, 9 + M / 2; binned
   for the ring 8 B, 2; kept in a window and, in bins of 5, summed, stored, searched, 9 + M B, 30; a footprint's pixel is
@@ -138,8 +138,8 @@ def sums_of(operator: Operator) -> dict[str, np.ndarray]:
 def motion_work(steps: float = 1.2, piecewise: bool = False, highpass: bool = False) -> tuple[float, float]:
     """Bytes and operations of `motion` on a frame."""
     resampled = (14, 98) if piecewise else (6, 22)
-    bytes_ = resampled[0] + 1.5 + 18 * steps + 2.8 + 20 + 1 + 64 * highpass
-    return PIXELS * bytes_, PIXELS * (resampled[1] + 1 + 17 * steps + 4 + 17 + 2 + 16 * highpass)
+    bytes_ = resampled[0] + 1.5 + 9 * steps + 2.8 + 20 + 0.2 + 64 * highpass
+    return PIXELS * bytes_, PIXELS * (resampled[1] + 1 + 20 * steps + 4 + 17 + 1 + 16 * highpass)
 
 
 def extract_work(components: int = 441, pixels: int = 42, box: int = 625, modes: int = 2) -> tuple[float, float]:

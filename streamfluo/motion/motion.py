@@ -61,7 +61,7 @@ class Motion(Freezable):
     last shift, does not update the template and is not `valid`; nor is one whose shift is not determined to a pixel
     (too dim, or of a lattice: repeats.py), which is followed all the same. In piecewise mode a displacement field runs
     through the shifts of patches (patches.py). A frame is handed on before the template learns from it: that is done on
-    a thread, before the next frame is taken. Cost at 512 × 512: 2 rfft2 of the frame;
+    a thread, before the next frame is taken. Cost at 512 × 512: 1.5 rfft2 of the frame;
     piecewise 4.
     """
 

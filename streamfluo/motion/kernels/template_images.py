@@ -56,7 +56,7 @@ def build_images(template, kernel, noise, by, blocks, bias):  # type: ignore[no-
         for x in range(width):
             slopes[2, i, x] -= products[x]
     for j in range(3):
-        _round(images[j], steps[j, first:last], unit)
+        _round(images, j, steps, first, unit)
         for bx in range(matrix.shape[1]):
             scale[by, bx, j] = unit[0, bx * BLOCK_PX]
         for k in range(3):
@@ -73,38 +73,46 @@ def build_images(template, kernel, noise, by, blocks, bias):  # type: ignore[no-
 
 
 @part(error_model="numpy")
-def _round(image, steps, scratch):  # type: ignore[no-untyped-def]
-    """Write a row of blocks (y, x) in steps of a 127th of the largest of each block, and take the image as it is then.
+def _round(images, j, steps, first, scratch):  # type: ignore[no-untyped-def]
+    """Write image j of a row of blocks (3, y, x) to rows of steps (3, y, x) from `first` on, in steps of a 127th of the
+    largest of each block, and take it as it is then.
 
     What rounding a pixel leaves is added to the one below, so that the sum of a block stays 0. scratch (3, x): the
     size of the steps, and two to write to.
     """
-    unit, most, rest = scratch[0], scratch[1], scratch[2]
-    for x in range(len(most)):
-        most[x], rest[x] = np.float32(0), np.float32(0)
-    for i in range(len(image)):
-        _raise(image[i], most)
-    for start in range(0, len(most), BLOCK_PX):
-        stop = min(start + BLOCK_PX, len(most))
-        unit[start:stop] = max(most[start:stop].max() / np.float32(MOST_STEPS), np.float32(1e-30))
-    for i in range(len(image)):
-        _round_row(unit, rest, image[i], steps[i])
+    count, width = images.shape[1], images.shape[2]
+    for x in range(width):
+        scratch[1, x] = scratch[2, x] = np.float32(0)
+    for i in range(count):
+        _raise(images, (j, i), scratch)
+    for start in range(0, width, BLOCK_PX):
+        largest = np.float32(1e-28)
+        for x in range(start, min(start + BLOCK_PX, width)):
+            largest = max(largest, scratch[1, x])
+        for x in range(start, min(start + BLOCK_PX, width)):
+            scratch[0, x] = largest / np.float32(MOST_STEPS)
+    for i in range(count):
+        _round_row(images, (j, i, first + i), steps, scratch)
 
 
 @kernel
-def _raise(row, most):  # type: ignore[no-untyped-def]
-    for x in range(len(row)):
-        most[x] = max(most[x], abs(row[x]))
+def _raise(images, at, scratch):  # type: ignore[no-untyped-def]
+    j, i, most = np.uint64(at[0]), np.uint64(at[1]), np.uint64(1)
+    for x in range(images.shape[2]):
+        scratch[most, x] = max(scratch[most, x], abs(images[j, i, x]))
 
 
 @kernel(error_model="numpy")
-def _round_row(unit, rest, row, steps):  # type: ignore[no-untyped-def]
-    for x in range(len(row)):
-        wanted = row[x] / unit[x] + rest[x]
-        taken = max(min(np.rint(wanted), np.float32(MOST_STEPS)), np.float32(-MOST_STEPS))
-        rest[x] = wanted - taken if row[x] != 0 else np.float32(0)
-        steps[x] = np.int8(taken if row[x] != 0 else np.float32(0))
-        row[x] = unit[x] * taken if row[x] != 0 else np.float32(0)
+def _round_row(images, at, steps, scratch):  # type: ignore[no-untyped-def]
+    j, i, y = np.uint64(at[0]), np.uint64(at[1]), np.uint64(at[2])
+    unit, rest = np.uint64(0), np.uint64(2)
+    for x in range(images.shape[2]):
+        known = images[j, i, x] != 0  # outside the window it is 0
+        wanted = images[j, i, x] / scratch[unit, x] + scratch[rest, x]  # beyond 127 by what the one above left, at most
+        taken = max(min(np.rint(wanted), np.float32(MOST_STEPS)), np.float32(-MOST_STEPS)) if known else np.float32(0)
+        scratch[rest, x] = wanted - taken if known else np.float32(0)
+        steps[j, y, x] = np.int8(taken)
+        images[j, i, x] = scratch[unit, x] * taken
 
 
 @part(error_model="numpy")
@@ -189,8 +197,12 @@ def _centre(image, weights, scratch):  # type: ignore[no-untyped-def]
         add_product(image[i], weights[i], scratch)
         add(weights[i], weight)
     for start in range(0, width, BLOCK_PX):
-        stop = min(start + BLOCK_PX, width)
-        scratch[start:stop] = scratch[start:stop].sum() / max(weight[start:stop].sum(), np.float32(1e-30))
+        total, weights_of = np.float32(0), np.float32(0)
+        for x in range(start, min(start + BLOCK_PX, width)):
+            total += scratch[x]
+            weights_of += weight[x]
+        for x in range(start, min(start + BLOCK_PX, width)):
+            scratch[x] = total / max(weights_of, np.float32(1e-30))
     for i in range(count):
         _subtract_and_scale(scratch, weights[i], image[i])
 
