@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -32,9 +31,9 @@ class CardStepSums(StepSums):
         self._placed: tuple[Any, Any] = (None, None)  # the places of the patches, and the same on the card
 
     @property
-    def maps(self) -> Mapping[str, np.ndarray]:
+    def maps(self) -> dict[str, np.ndarray]:
         """The maps on the host, to be read."""
-        return self._mirrored.on_host()
+        return dict(self._mirrored.on_host())
 
     @maps.setter
     def maps(self, maps: dict[str, np.ndarray]) -> None:
@@ -63,12 +62,12 @@ class CardStepSums(StepSums):
         counts["pairs"] += int(linked.sum())
         counts["last_index"] = int(first) + n - 1
 
-    def copy(self) -> StepSums:
+    def copy(self) -> Self:
         new = super().copy()
         new.__dict__["_mirrored"] = self._mirrored.copy()
         return new
 
-    def merge(self, other: StepSums) -> None:
+    def merge(self, other: Self) -> None:
         self._mirrored.to_change()
         super().merge(other)
 
