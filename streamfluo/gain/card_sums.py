@@ -62,7 +62,7 @@ class CardStepSums(StepSums):
         counts["pairs"] += int(linked.sum())
         counts["last_index"] = int(first) + n - 1
 
-    def copy(self) -> StepSums:
+    def copy(self) -> Self:
         new = super().copy()
         new.__dict__["_mirrored"] = self._mirrored.copy()
         return new

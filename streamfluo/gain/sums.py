@@ -68,7 +68,7 @@ class StepSums:
             counts["pairs"] += int(linked.sum())
             counts["last_index"] = int(first) + len(cell) - 1
 
-    def copy(self) -> StepSums:
+    def copy(self) -> Self:
         """Return an independent copy."""
         copy = type(self).__new__(type(self))
         copy.__dict__ |= self.__dict__
