@@ -12,8 +12,9 @@ from ..core.block import Block
 from ..core.card import Card
 from ..core.card_block import frames_of, on_device
 from ..core.errors import ConfigError
+from ..core.freezable import Freezable
 from ..core.loaded import Loaded, plain_array
-from ..core.operator import NO_VALUES, Gives, Operator, Output, Presents, Values
+from ..core.operator import NO_VALUES, Gives, Output, Presents, Values
 from ..core.params import Params
 from ..core.registry import register
 from ..core.spec import Spec
@@ -68,7 +69,7 @@ class Areas(NamedTuple):
 
 
 @register("regions")
-class Regions(Operator):
+class Regions(Freezable):
     """Mean, neuropil and ΔF/F of given regions in every frame.
 
     The neuropil of a region is the mean of the pixels around it that belong to none; ΔF/F is (F − F0) / F0 with
@@ -84,7 +85,8 @@ class Regions(Operator):
     Params = RegionsParams
     devices = ("cpu", "gpu")
     twin_tolerance = 2e-7  # a step of float32: sums of floats are added in another order
-    version = 2  # the state knows its regions, which may be changed
+    version = 3  # 2: the state knows its regions, which may be changed; 3: σ of stretches in the order of their times
+    learns = False
     presents = Presents(("frames", "masks"), ("dff", "mean"))
     live = {"regions": [[[0, 0], [0, 5], [6, 5], [6, 0]], [[8, 9], [8, 15], [12, 12]], [[9, 1], [9, 4], [12, 3]]]}
     may_need = (VALID,)
@@ -93,7 +95,7 @@ class Regions(Operator):
         {
             "regions": [[[1, 1], [1, 6], [7, 6], [7, 1]], [[8, 9], [8, 15], [12, 12]]],
             "neuropil_px": 3.0,
-            "f0_window_s": 6.4,
+            "f0_window_s": 1.28,  # stretches of a frame: 65 warm up, which the movie of the laws has
         },
     )
     gives = (
@@ -110,8 +112,8 @@ class Regions(Operator):
             raise ConfigError("regions: F0 needs the frame interval; the source does not state one: set interval_s")
         self._known: dict[Any, Areas] = {}  # by what they are made of: those that were, and those prepared
         self._areas = self._areas_of(params)
-        stretch = max(1, round(params.f0_window_s / interval_s / COARSE))
-        self._f0 = RunningF0(self._areas.regions, stretch, params.f0_percentile)
+        self._stretch = max(1, round(params.f0_window_s / interval_s / COARSE))
+        self._f0 = RunningF0(self._areas.regions, self._stretch, params.f0_percentile)
         if self.card is None:
             self._means_of(Block(0, np.zeros(1, np.int64), np.zeros((1, *spec.shape), spec.dtype)).pixels)
         else:
@@ -162,6 +164,20 @@ class Regions(Operator):
 
     def restore(self, state: State) -> None:
         self._f0.restore(state, "regions")
+
+    @property
+    def warm_up_frames(self) -> int:
+        return self._f0.memory_frames
+
+    def freeze(self) -> None:
+        """Begin anew: what it saw of a sample, from which others learn, is of other frames."""
+        self._f0 = RunningF0(self._areas.regions, self._stretch, self.params.f0_percentile)
+
+    def begin_part(self) -> None:
+        """Go on: F0 is that of the frames before."""
+
+    def absorb(self, other: Regions) -> None:
+        self._f0 = other._f0
 
     def _means_of(self, frames: Any) -> np.ndarray:
         n, count = len(frames), 2 * len(self._areas.regions)

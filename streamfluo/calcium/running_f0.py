@@ -34,7 +34,8 @@ class RunningF0:
 
     def follow(self, index: int, light: np.ndarray) -> None:
         """Take a frame's light (n,) into the stretch of the window that its index falls in."""
-        if index // self._stretch != self._next_index // self._stretch:  # a gap went over the end of a stretch
+        over = index // self._stretch - self._next_index // self._stretch  # ends of stretches that a gap went over
+        for _ in range(min(over, COARSE + 1)):
             self._end_stretch()
         known = np.isfinite(light)
         self._sums[known] += light[known]
@@ -44,16 +45,20 @@ class RunningF0:
             self._end_stretch()
 
     def _end_stretch(self) -> None:
-        if not self._seen.any():
-            return
-        with np.errstate(invalid="ignore"):
+        with np.errstate(invalid="ignore"):  # of a stretch of which no frame is known nothing is, and its time goes by
             self._coarse[self._stretches % COARSE] = self._sums / self._seen
         self._stretches += 1
         self._sums[:], self._seen[:] = 0, 0
         filled = self._coarse[: min(self._stretches, COARSE)]
         self.value[:] = _percentile(filled, self._percentile)
+        filled = np.roll(filled, -(self._stretches % COARSE), 0) if self._stretches > COARSE else filled  # by time
         scatter = 1.0484 * _percentile(np.abs(np.diff(filled, axis=0)), 50)  # σ of a stretch, of normal ones
         self.value[~(self.value > 3 * scatter)] = np.nan  # light at rest that is none: the ratio would be anything
+
+    @property
+    def memory_frames(self) -> int:
+        """Frames after which nothing of what was before is left."""
+        return (COARSE + 1) * self._stretch
 
     def state(self) -> State:
         """Return all carried values as state entries, with the pixels of the regions that they are of."""

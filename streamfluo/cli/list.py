@@ -59,6 +59,8 @@ def _show(operator: type[Operator]) -> None:
     facts += [f"of several planes: {', '.join(operator.of_planes)}"] if operator.of_planes else []
     facts += [f"live: {', '.join(operator.live)}"] if operator.live else []
     facts += [f"decisions: {', '.join(operator.takes)}"] if operator.takes else []
-    parts = "learns from a sample, then takes parts" if issubclass(operator, Freezable) else "no merge"
+    learns = issubclass(operator, Freezable) and operator.learns
+    parts = "learns from a sample, then takes parts" if learns else "takes parts behind frames that warm it up"
+    parts = parts if issubclass(operator, Freezable) else "no merge"
     facts += [f"devices: {', '.join(operator.devices)}", "merges" if issubclass(operator, Mergeable) else parts]
     console.print(" · ".join(facts))

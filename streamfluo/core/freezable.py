@@ -15,9 +15,11 @@ class Freezable(Operator):
     What it carries from frame to frame is that of a single run once it has seen `warm_up_frames` before a part; what
     it says of a frame later it has said `run_out_frames` behind it. Rows of the tables in `of_sample` tell of what was
     learned: they are kept of the sample, and parts give none. `tolerances` are by measure how far the results of parts
-    may lie from those of a single run.
+    may lie from those of a single run. One that does not learn at all (`learns` False) needs no sample: its parts are
+    equal to the single run to the bit, as long as no frame of the warm-up is lost.
     """
 
+    learns: ClassVar[bool] = True
     of_sample: ClassVar[tuple[str, ...]] = ()
     tolerances: ClassVar[Mapping[str, float]] = {}
 

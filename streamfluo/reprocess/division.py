@@ -4,7 +4,7 @@ sample teaches all parts what they share."""
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -18,7 +18,7 @@ from ..engine.chain import Chain
 from ..engine.config import Config
 from ..session.reader import Session
 
-Way = Literal["merged", "sampled", "planes"]
+Way = Literal["merged", "sampled", "warmed", "planes"]
 STRETCH = 512  # frames of a sample on end: what a chain needs to begin, and transients of calcium last up to 60
 LEAST_SAMPLE, SAMPLE_SHARE = 4096, 1 / 16  # cells that are silent in the sample are not found
 MOST_SAMPLE_SHARE = 0.5  # of a recording: beyond, workers save nothing
@@ -73,6 +73,15 @@ def divided(config: Config, chain: Chain, frames: tuple[int, int], sample: int |
             )
     if not learning:
         return Division("merged")
+    operators = [step.operator for step in learning if isinstance(step.operator, Freezable)]
+    division = Division(
+        "sampled" if any(one.learns for one in operators) else "warmed",
+        warm_up=max(one.warm_up_frames for one in operators),
+        run_out=max(one.run_out_frames for one in operators),
+        tolerances=tuple((step.id, dict(one.tolerances)) for step, one in zip(learning, operators, strict=True)),
+    )
+    if division.way == "warmed":
+        return division
     first, stop = frames
     wanted = sample or max(LEAST_SAMPLE, round(SAMPLE_SHARE * (stop - first)))
     if wanted > MOST_SAMPLE_SHARE * (stop - first):
@@ -80,14 +89,7 @@ def divided(config: Config, chain: Chain, frames: tuple[int, int], sample: int |
             f"{config.where}: step {learning[0].id!r}: {stop - first} frames are too few for parts, which learn from "
             f"{wanted} of them first; reprocess it whole, or state a shorter --sample"
         )
-    operators = [step.operator for step in learning if isinstance(step.operator, Freezable)]
-    return Division(
-        "sampled",
-        sample=tuple(sample_spans(first, stop, wanted)),
-        warm_up=max(one.warm_up_frames for one in operators),
-        run_out=max(one.run_out_frames for one in operators),
-        tolerances=tuple((step.id, dict(one.tolerances)) for step, one in zip(learning, operators, strict=True)),
-    )
+    return replace(division, sample=tuple(sample_spans(first, stop, wanted)))
 
 
 def stated(session: Session, frames: tuple[int, int]) -> Division:
@@ -118,7 +120,7 @@ class _Stated(msgspec.Struct, frozen=True):
     """What is read of `divided` in a session."""
 
     parts: Annotated[int, msgspec.Meta(ge=1, le=1 << 24)]
-    way: Literal["merged", "sampled"]
+    way: Literal["merged", "sampled", "warmed"]
     cuts: tuple[int, ...] = ()
     sample: tuple[tuple[int, int], ...] = ()
     warm_up: Annotated[int, msgspec.Meta(ge=0)] = 0

@@ -132,8 +132,8 @@ def process_part(part: PartTask) -> Part:
 
 def _frames(part: PartTask, source: Source, chain: Chain, values: PartValues) -> Part:
     found, frames, division = Part(0, [], part.stop), 0, part.division
-    sampled, fresh = division.way == "sampled", chain.state()
-    if sampled:
+    warmed, fresh = division.way in ("sampled", "warmed"), chain.state()
+    if division.way == "sampled":
         take_over(config_of(part.task), chain, _saved(Path(part.folder) / SAMPLE))
     begin, begun, saved = max(first_index(source), part.first - division.warm_up), False, False
     if begin:
@@ -144,7 +144,7 @@ def _frames(part: PartTask, source: Source, chain: Chain, values: PartValues) ->
 
     for item in frames_until(source, part.stop + division.run_out, (part.first, part.stop)):
         at = item.first if isinstance(item, Gap) else item.index
-        if sampled and not begun and at >= part.first:
+        if warmed and not begun and at >= part.first:
             begun = True
             for step in chain.steps:
                 begin_part(step, fresh)
@@ -159,11 +159,11 @@ def _frames(part: PartTask, source: Source, chain: Chain, values: PartValues) ->
         else:
             frames += len(item) if own else 0
             results = chain.run(item)
-        if own or sampled:
+        if own or warmed:
             values.add(results, own)
     if not saved:
         save()
-    if sampled:
+    if warmed:
         values.add((r for r in chain.run_end() if isinstance(chain.step(r.step).operator, Freezable)), False)
     return found._replace(frames=frames)
 

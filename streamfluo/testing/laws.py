@@ -213,6 +213,25 @@ def frozen_takes_any_part(subject: Subject) -> None:
 
 
 @law
+def warmed_up_a_part_is_the_serial_run(subject: Subject) -> None:
+    """What learns nothing gives of a part, once it has seen the frames that warm it up, what the serial run gives, to
+    the bit; behind the last part it stands where that does."""
+    serial, part, first = subject.make(), subject.make(), 96
+    if not isinstance(serial, Freezable) or not isinstance(part, Freezable) or part.learns:
+        return
+    subject.feed(part, subject.blocks())
+    part.freeze()
+    subject.feed(part, subject.blocks(start=max(0, first - part.warm_up_frames), stop=first))
+    part.begin_part()
+    subject.feed(serial, subject.blocks(stop=first))
+    expected, found = ([*subject.feed(one, subject.blocks(start=first))] for one in (serial, part))
+    before = subject.make()
+    assert isinstance(before, Freezable)
+    before.absorb(part)
+    same(subject.results(before, found), subject.results(serial, expected), "warmed up, a part differs")
+
+
+@law
 def nothing_compiles_later(subject: Subject) -> None:
     """No kernel is compiled, nor loaded from numba's cache, once frames flow, whatever they show."""
     for kernel in kernels(subject.make()):

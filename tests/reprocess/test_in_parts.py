@@ -19,6 +19,7 @@ from streamfluo.reprocess.recordings import recordings
 from streamfluo.reprocess.spans import frames_until
 from streamfluo.session.schema import sealed
 from streamfluo.sources.opening import open_source
+from streamfluo.verify.verifying import Wanted, verify_session
 
 CONFIG = """
 [[step]]
@@ -161,6 +162,38 @@ def test_what_is_merged_stands_behind_the_last_part_and_goes_on_from_there(movie
             chain.run(block)
     mean = tifffile.imread(movie / "long.tif").mean(0)
     np.testing.assert_allclose(chain.read("moments")["mean"], mean, rtol=1e-12)
+
+
+REGIONS = """
+[source]
+interval_s = 0.02
+[[step]]
+kind = "regions"
+[step.params]
+regions = [[[3, 3], [3, 14], [15, 14], [15, 3]], [[16, 16], [16, 23], [19, 23]]]
+neuropil_factor = 0.0
+f0_window_s = 2.6
+[[step]]
+kind = "moments"
+after = "source"
+"""
+
+
+def test_what_learns_nothing_gives_the_bits_of_the_single_run_in_parts(movie):
+    stated = ("regions.toml", REGIONS, ())
+    parts = parts_of(task(movie, stated), 4, str(movie / "work"))
+    assert (parts[0].division.way, parts[0].division.sample, parts[0].division.warm_up) == ("warmed", (), 130)
+    merged([(part, process_part(part)) for part in parts])
+    with open_source(movie / "long.tif") as source:
+        engine = Engine(source, parse_config(REGIONS), movie / "single")
+        engine.start()
+        engine.wait()
+    whole, single = open_session(movie / "out" / "long"), open_session(movie / "single")
+    furthest(whole, single)
+    assert np.isfinite(single.values("regions")["dff"][:, 0]).mean() > 0.9
+    np.testing.assert_array_equal(whole.index("regions"), np.arange(517))
+    np.testing.assert_array_equal(whole.index("moments"), np.arange(517))
+    assert verify_session(movie / "out" / "long", Wanted()).word == "verified"
 
 
 PLANES = """

@@ -179,7 +179,7 @@ def test_two_recordings_of_one_name_are_refused(movies):
 
 def killed_once(folder, name):
     """End the process that has begun a recording, as soon as it has written a checkpoint."""
-    entry, deadline = folder / "reprocess" / f"{name}.json", time.monotonic() + 60
+    entry, deadline = folder / "reprocess" / f"{name}.json", time.monotonic() + 600
     while not (entry.exists() and (folder / name / "checkpoint.npz").exists()) and time.monotonic() < deadline:
         time.sleep(0.002)
     os.kill(json.loads(entry.read_text())["pid"], signal.SIGKILL)
