@@ -1,5 +1,7 @@
 """The laws have teeth: each planted fault breaks the law named beside it, and the sound operator does not."""
 
+import gc
+
 import pytest
 from mutants import (
     BeginsAgainWhenChanged,
@@ -109,6 +111,13 @@ MUTANTS = [
     (ForgetsItsChangesOnMerge, INTEGER, {}, "parts_merge_across_a_change"),
     (LoadsAKernelWhenChanged, INTEGER, {}, "changes_compile_nothing"),
 ]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def frozen_again():
+    """The laws look among all objects, which is why these are not frozen then (conftest.py)."""
+    yield
+    gc.freeze()
 
 
 def subject(operator, spec, params):

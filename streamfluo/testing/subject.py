@@ -88,6 +88,7 @@ def kernels(operator: Operator) -> list[Any]:
         modules = [module for name, module in list(sys.modules.items()) if name.startswith(near)]
         objects = [o for module in modules for o in vars(module).values()]
     else:
+        gc.unfreeze()  # what is frozen is not among the objects: kernels would be missed, and what they compile
         objects = gc.get_objects()  # an eighth of a second
     found = {id(o): o for o in objects if issubclass(type(o), numba.Dispatcher)}.values()
     return [kernel for kernel in found if not kernel.py_func.__module__.startswith("numba.")]
