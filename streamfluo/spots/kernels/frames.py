@@ -174,7 +174,7 @@ def by_likelihood(measurement: Measurement) -> Measurement:
     return measurement._replace(method=None) if alone else measurement
 
 
-@part(error_model="numpy")
+@kernel(error_model="numpy")
 def fit_spot_or_position(crop, free, ellipse, at, errors, scratch):  # type: ignore[no-untyped-def]
     """Fit a crop from `at` (6,) on; where the width of a faint spot diverges, again with the usual one fixed.
 
@@ -192,7 +192,7 @@ def fit_spot_or_position(crop, free, ellipse, at, errors, scratch):  # type: ign
     return total / (seen - free), converged, kept
 
 
-@part(error_model="numpy")
+@kernel(error_model="numpy")
 def phasor_position(crop, free, ellipse, at, outermost):  # type: ignore[no-untyped-def]
     """Write the phasor's position and widths; whether the position lies in the crop."""
     side = crop.width
