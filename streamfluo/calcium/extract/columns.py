@@ -92,7 +92,7 @@ class Columns:
 def _together(fields: Mapping[str, Field], capacity: int) -> dict[str, np.ndarray]:
     """Return arrays of zeros of so many rows, in one allocation: beyond 4 MB numpy asks for huge pages.
 
-    A frame reads a few bytes of each row of each array: on small pages a quarter of its time went to looking these up.
+    A frame reads a few bytes of each row of each array, of more small pages than the processor remembers.
     """
     kinds = {name: (shape, np.dtype(dtype)) for name, (shape, dtype) in fields.items()}
     sizes = [capacity * int(np.prod(shape)) * dtype.itemsize for shape, dtype in kinds.values()]
