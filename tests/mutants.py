@@ -15,30 +15,30 @@ from streamfluo.sofi.kernels.baseline import subtract_baseline
 
 class GivesItsOwnMemoryAsState(Moments):
     def state(self):
-        return {**super().state(), **self._arrays()}
+        return {**super().state(), **self._pixels.arrays()}
 
 
 class KeepsTheStateItTakes(Moments):
     def restore(self, state):
         super().restore(state)
-        self._sum = state["sum"]
+        self._pixels._arrays["sum"] = state["sum"]
 
 
 class GivesItsOwnMemoryToReaders(Moments):
     def read(self, names=None, inputs={}):
-        return {**super().read(names), "min": self._low}
+        return {**super().read(names), "min": self._pixels.arrays()["low"]}
 
 
 class GivesReadersAWindowOnItsMemory(Moments):
     def read(self, names=None, inputs={}):
-        window = self._low.view()
+        window = self._pixels.arrays()["low"].view()
         window.flags.writeable = False
         return {**super().read(names), "min": window} if names is None or "min" in names else super().read(names)
 
 
 class GivesAWindowOnItsMemoryAsState(Moments):
     def state(self):
-        window = self._low.view()
+        window = self._pixels.arrays()["low"].view()
         window.flags.writeable = False
         return {**super().state(), "low": window}
 
@@ -88,7 +88,10 @@ class SumsWhateverBlockComes(Moments):
 class ForgetsThePivotOnMerge(Moments):
     def merge(self, other):
         if self._seen and other._seen:
-            state = {**other.state(), "pivot": self._pivot.copy()}  # the part's sums, as if about this one's pivot
+            state = {
+                **other.state(),
+                "pivot": self._pixels.arrays()["pivot"].copy(),
+            }  # the part's sums, as if about this one's pivot
             other = Moments(other.params, other.spec)
             other.restore(state)
         super().merge(other)
@@ -122,7 +125,11 @@ class KeepsPixelsItDoesNotOwn(Moments):
 
     def read(self, names=None, inputs={}):
         snapshots = super().read(names)
-        return snapshots if self._last is None else {**snapshots, "min": np.minimum(self._low, self._last.min(0))}
+        return (
+            snapshots
+            if self._last is None
+            else {**snapshots, "min": np.minimum(self._pixels.arrays()["low"], self._last.min(0))}
+        )
 
 
 class GivesItsPixelsAsValues(Moments):
@@ -143,11 +150,11 @@ class LosesWaitingFramesOnMerge(Moments):
 
 class ForgetsExtremesOnMerge(Moments):
     def merge(self, other):
-        high = self._high.copy()
+        high = self._pixels.arrays()["high"].copy()
         seen = self._seen
         super().merge(other)
         if seen:
-            self._high[...] = high
+            self._pixels.arrays()["high"][...] = high
 
 
 class EmptiesThePartItAbsorbs(Moments):
@@ -179,7 +186,7 @@ class FlushesWhenMergedWithNothing(Moments):
 class TreatsLargePartsAnotherWay(Moments):
     def merge(self, other):
         if other._seen > 60:
-            self._sum += 1
+            self._pixels.arrays()["sum"][...] += 1
         super().merge(other)
 
 
@@ -264,8 +271,9 @@ class TakesNanForZero(Moments):
 
 
 class SpreadsNan(Moments):
-    def _signal(self, pixels):
-        return pixels.sum((1, 2)).astype(float)
+    def update(self, block, inputs={}):
+        super().update(block, inputs)
+        return Output(block.index, {"total_signal": block.pixels.sum((1, 2)).astype(float)})
 
 
 class TakesAbsurdPixelsAsTheyAre(Moments):
@@ -273,7 +281,7 @@ class TakesAbsurdPixelsAsTheyAre(Moments):
         for part in seen_parts(block, inputs):
             for cell in self._pushed(part):
                 self._add(cell)
-        return Output(block.index, {"total_signal": self._signal(block.pixels)})
+        return Output(block.index, {"total_signal": self._pixels.signal(block.pixels)})
 
 
 class IsNanForeverAfterAnUnseenFrame(Moments):

@@ -24,8 +24,8 @@ def compile_detection(params: SpotsParams, spec: Spec) -> None:
 
 
 def compile_measurement(params: SpotsParams, spec: Spec) -> None:
-    """Compile what fits and integrates the spots that are found in each frame."""
-    if params.spots is None and params.detect != "mean":
+    """Compile what fits and integrates the spots that are found, in frames or on means."""
+    if params.spots is None:
         measurement = measurement_of(params, spec, camera_of(params, spec), False)
         none_found = np.empty((0, CANDIDATE_COLUMNS)), np.zeros(1, np.int64)
         measure_spots(np.zeros((1, *spec.shape), np.float32), *none_found, 1.0, by_likelihood(measurement))

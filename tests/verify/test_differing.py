@@ -13,7 +13,7 @@ GIVES = (Gives("traces", "by_id", ("t", "id"), "σ", "activity"),)
 def said(ids, traces, again_ids, again):
     """What differs between traces (t, K) that a session has, and those that were recomputed, of the same frames."""
     session = SimpleNamespace(
-        steps={"extract": SimpleNamespace(gives=GIVES)}, state="finished",
+        steps={"extract": SimpleNamespace(gives=GIVES, device="")}, state="finished",
         values=lambda step: {"ids": np.array(ids), "traces": np.array(traces)},
         index=lambda step: np.arange(len(traces)),
     )  # fmt: skip
