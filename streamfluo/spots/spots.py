@@ -81,7 +81,7 @@ class Spots(Operator):
 
     version = 3
     devices = ("cpu", "gpu")
-    twin_tolerance = 1e-9  # spots and their starts are the same bits; float64 sums of fits are added in another order
+    twin_tolerance = 1e-7  # of places that nothing is fitted to, from a filter in float32; fits agree to 1e-9
     Params = SpotsParams
     may_need = (VALID,)
     from_file = {"spots": places_of_file, "spline": spline_of_file, "camera": camera_of_file}

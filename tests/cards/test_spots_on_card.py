@@ -9,7 +9,8 @@ from streamfluo.core.spec import Camera
 from streamfluo.testing.strict_card import StrictCard
 from streamfluo.testing.subject import copied, flat, same
 
-SHAPE, TOLERANCE = (67, 83), 1e-9
+SHAPE = (67, 83)
+TOLERANCE, OF_FILTER = 1e-9, 1e-7  # where something is fitted; the float32 of a filter, whose sums a compiler orders
 STATED = {"offset_adu": 100.0, "gain_e_per_adu": 0.5, "read_noise_e": 1.0}
 MAPS = np.random.default_rng(5).normal(0, 1, (3, *SHAPE))
 CAMERAS = {
@@ -80,7 +81,7 @@ def agree(params, camera, dtype, movie):
     spec = Spec(SHAPE, dtype, interval_s=0.02, pixel_um=0.1, camera=camera)
     there, here = (everything(device, params, spec, movie) for device in ("gpu", "cpu"))
     assert len(here["spots/frame from 0"]) + len(here["spots/frame from 2"]) > 0
-    same(there, here, "on the card", TOLERANCE)
+    same(there, here, "on the card", OF_FILTER if params.get("fit", "mle") is None else TOLERANCE)
 
 
 @pytest.mark.parametrize("camera", CAMERAS)
