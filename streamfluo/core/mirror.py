@@ -54,5 +54,5 @@ class Mirror:
     def copy(self) -> Mirror:
         """Return an independent copy, made on the card."""
         new = object.__new__(Mirror)
-        new.__dict__.update(self.__dict__, _there=self.there().copy(), _host_is_new=False)
+        new.__dict__.update(self.__dict__, _there=self.there().copy(), _host=self._host.copy(), _host_is_new=False)
         return new

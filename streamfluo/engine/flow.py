@@ -18,6 +18,7 @@ import numpy as np
 
 from ..core.block import Block
 from ..core.card import CardFull, CardLost, card_fault
+from ..core.card_block import on_device
 from ..core.errors import FrameError
 from ..core.operator import Output
 from ..core.plane import in_plane
@@ -268,17 +269,28 @@ class Flow:
         return StepResult(step.id, out, values)
 
     def _made(self, step: Step, block: Block, inputs: Mapping[str, Any]) -> Output:
-        """What its operator makes of a block; where its card is full it goes on on the processor, with its state."""
-        try:
+        """What its operator makes of a block; where the card has no room for it, on the processor, with its state.
+
+        Raises CardLost where the card is full amid the block: part of it may be in the state already.
+        """
+        if step.operator.card is None:
             return step.operator.update(block, inputs)
-        except Exception as error:
-            if step.operator.card is None or not isinstance(fault := card_fault(error), CardFull):
+        try:
+            on_device(block, step.operator.card)
+        except CardFull as full:
+            why = str(full)
+        else:
+            try:
+                return step.operator.update(block, inputs)
+            except Exception as error:
+                if isinstance(fault := card_fault(error), CardFull):
+                    raise CardLost(str(fault)) from error
                 raise
-            params, state = step.operator.params, step.operator.state()  # as before this block
+        params, state = step.operator.params, step.operator.state()  # as before this block
         step.to_processor()
         step.operator.change(params)
         step.operator.restore(state)
-        self._tell(step, runs_on_processor(step.id, block.index, str(fault)))
+        self._tell(step, runs_on_processor(step.id, block.index, why))
         return step.operator.update(block, inputs)
 
     def _ask_for_doubt(self, step: Step, index: int) -> None:

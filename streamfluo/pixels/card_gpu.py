@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import weakref
 from collections.abc import Mapping
 from typing import Any
@@ -14,6 +15,7 @@ from ..core.card import CardError, CardFull, CardKernel, CardLost, definitions, 
 # Products are not fused into additions: the processor's kernels round both.
 OPTIONS = ("--std=c++17", "--fmad=false")
 MOST_BLOCKS = 1 << 16
+OUT_OF_MEMORY = 2  # of the runtime and of the driver
 WORDS = """
 #ifndef INFINITY  // of <math.h>, which CUDA's compiler at run time has not
 #define INFINITY __int_as_float(0x7f800000)
@@ -55,6 +57,7 @@ class CudaCard:
             raise CardLost(f"no CUDA device answers ({error}); see `nvidia-smi`") from None
         self.name = properties["name"].decode()
         self._copying = cupy.cuda.Stream(non_blocking=True)
+        self._lock = threading.Lock()
         self._free: dict[tuple[Any, ...], list[tuple[Any, Any]]] = {}  # uploads' memory, and when it was last read
 
     def compiled(self, source: str, **given: str | int) -> Mapping[str, CardKernel]:
@@ -62,24 +65,38 @@ class CudaCard:
         try:
             module = cupy.RawModule(code=definitions(given) + WORDS + source, options=OPTIONS)
             return {name: _Kernel(module.get_function(name), threads) for name in kernel_names(source)}
-        except Exception as error:  # as of a driver that is too old
-            raise self.fault(error) or CardLost(f"{self.name}: {error}") from None
+        except Exception as error:  # of a driver that is too old, CardLost; of a source that is wrong, as it is
+            raise self.fault(error) or error from None
 
     def put(self, pixels: np.ndarray) -> Any:
         key = (pixels.shape, pixels.dtype.str)
         free = self._free.setdefault(key, [])
         try:
-            memory, read = free.pop() if free else (cupy.empty(pixels.shape, pixels.dtype), cupy.cuda.Event())
+            with self._lock:
+                memory, read = free.pop() if free else self._new(pixels)
             self._copying.wait_event(read)
             memory.set(pixels, stream=self._copying)
-            copied = self._copying.record()
-            cupy.cuda.get_current_stream().wait_event(copied)
+            self._copying.record().synchronize()  # whose memory the frames are may change it from now on
         except Exception as error:
             raise self.fault(error) or error from None
         lease = _Lease()  # lives as long as the array, and views of it
         weakref.finalize(lease, _let_go, free, memory, read).atexit = False
         there = cupy.cuda.UnownedMemory(memory.data.ptr, memory.nbytes, lease)
         return cupy.ndarray(pixels.shape, pixels.dtype, cupy.cuda.MemoryPointer(there, 0))
+
+    def _new(self, pixels: np.ndarray) -> tuple[Any, Any]:
+        """Memory for an upload, and the event behind which nothing uses it any more: cupy hands on memory that kernels
+        which wait may still read. Where the card is full, that of other uploads is given back first."""
+        try:
+            memory = cupy.empty(pixels.shape, pixels.dtype)
+        except cupy.cuda.memory.OutOfMemoryError:
+            for free in self._free.values():
+                free.clear()
+            cupy.get_default_memory_pool().free_all_blocks()
+            memory = cupy.empty(pixels.shape, pixels.dtype)
+        read = cupy.cuda.Event()
+        read.record()
+        return memory, read
 
     def get(self, array: Any) -> np.ndarray:
         try:
@@ -99,7 +116,7 @@ class CudaCard:
         weakref.finalize(root, cupy.cuda.runtime.hostUnregister, pointer).atexit = False
 
     def fault(self, error: BaseException) -> CardError | None:
-        if isinstance(error, cupy.cuda.memory.OutOfMemoryError):
+        if isinstance(error, cupy.cuda.memory.OutOfMemoryError) or getattr(error, "status", None) == OUT_OF_MEMORY:
             return CardFull(f"{self.name}: {error}")
         lost = (cupy.cuda.runtime.CUDARuntimeError, cupy.cuda.driver.CUDADriverError)
         return CardLost(f"{self.name}: {error}") if isinstance(error, lost) else None
