@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..core.card import Card
-from ..core.mirrored import Mirrored
+from ..core.mirror import Mirrors
 from .kernels.neighbour_sums import NeighbourSums
 from .kernels.neighbour_sums_gpu import NEIGHBOUR_SUMS
 from .summary_sums import SummarySums
@@ -20,7 +20,7 @@ class CardSummarySums(SummarySums):
 
     def __init__(self, shape: tuple[int, int], dtype: str, card: Card) -> None:
         super().__init__(shape, dtype)
-        self._mirrored = Mirrored(card, {**self._sums._asdict(), "first": self._first, "last": self._last})
+        self._mirrored = Mirrors(card, {**self._sums._asdict(), "first": self._first, "last": self._last})
         counted = int(np.dtype(dtype).kind == "f")
         given = {"PIXEL": np.dtype(dtype).name, "INSIDE": self._inside.name}
         self._add_frames = card.compiled(NEIGHBOUR_SUMS, COUNTED=counted, **given)["add_frames"]

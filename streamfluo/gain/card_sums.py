@@ -7,7 +7,7 @@ from typing import Any, Self
 import numpy as np
 
 from ..core.card import Card
-from ..core.mirrored import Mirrored
+from ..core.mirror import Mirrors
 from ..core.spec import Spec
 from ..pixels.frame_totals import FrameTotals
 from .kernels.photon_transfer import LEVEL_STEP, PROBE_EVERY_PX, PROBE_PX
@@ -25,7 +25,7 @@ class CardStepSums(StepSums):
     def __init__(self, spec: Spec, card: Card) -> None:
         super().__init__(spec)
         self._card, self._shape, self._frame_totals = card, spec.shape, FrameTotals(spec, card)
-        self._mirrored = Mirrored(card, self._maps)
+        self._mirrored = Mirrors(card, self._maps)
         given = {"PIXEL": spec.dtype, "PIVOT": self._maps["pivot"].dtype.name, "SUM": self._sum_dtype.name}
         self._kernels = card.compiled(STEPS, EVERY=PROBE_EVERY_PX, PROBED=PROBE_PX, **given)
         self._placed: tuple[Any, Any] = (None, None)  # the places of the patches, and the same on the card
