@@ -2,6 +2,7 @@
 
 import json
 import re
+import time
 
 import msgspec
 import numpy as np
@@ -102,7 +103,7 @@ def decoded(data):
         return error
 
 
-@settings(max_examples=500, deadline=200)
+@settings(max_examples=500)
 @given(data=st.binary(max_size=300) | st.binary(max_size=300).map(b"{".__add__))
 @example(b"")
 @example(b"\xdf\xff\xff\xff\xff")  # a map of 4 billion keys
@@ -117,7 +118,9 @@ def decoded(data):
 @example(b'{"type":"image\xff"}')
 @example(b'{"type":"image","shape":[NaN,1]}')
 def test_any_bytes_are_a_message_or_a_wire_error(data):
+    before_s = time.thread_time()  # of this thread alone: others may use the machine as well
     result = decoded(data)
+    assert time.thread_time() - before_s < 1  # bytes that take seconds to refuse would stop a station
     assert isinstance(result, wire.Message | WireError)
     assert isinstance(result, wire.Message) or len(str(result)) < 500
 
