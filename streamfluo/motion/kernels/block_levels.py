@@ -22,34 +22,38 @@ def measure_levels(frame, template, shifts, gain, levels, rows):  # type: ignore
     image, window = template[0], template[4]
     width, count = image.shape[1], shifts.shape[1]
     sums, row, runs = np.empty((2, width), np.float32), np.empty(width, np.float32), np.empty((count, 4), np.int64)
-    scratch = np.empty((5, count * BLOCK_PX), np.float32)
+    scratch, few = np.empty((5, count * BLOCK_PX), np.float32), np.empty(BLOCK_PX, np.float32)
+    halves, quarters = np.empty((4, 8 * count), np.float32), np.empty((4, 4 * count), np.float32)
+    eighths, joined = np.empty((4, 2 * count), np.float32), np.empty((4, count), np.float32)
+    means, columns = scratch[0], scratch[1:]
+    begun = (columns[0, :width], columns[1, :width], columns[2, :width], columns[3, :width])
+    means[width:] = np.float32(np.nan)
+    columns[:, width:], columns[2, width:], columns[3, width:] = np.float32(0), np.float32(np.inf), np.float32(-np.inf)
     for by in range(rows[0], rows[1]):
         first, last = by * BLOCK_PX, min((by + 1) * BLOCK_PX, image.shape[0])
-        sums[:], row[:] = np.float32(0), np.float32(np.nan)
+        for x in range(width):
+            sums[0, x] = sums[1, x] = np.float32(0)
+            row[x] = np.float32(np.nan)
         shared = find_runs(frame[1], template, shifts[by], runs)
         for y in range(max(first, window[0]), min(last, window[1]), LEVEL_STRIDE):
             take_row(frame, runs[:shared], y, row)
             _add_differences(row, image, np.uint64(y), gain, sums)
-        _write_levels(sums, scratch, template[3][by], levels[by])
+        _begin(sums[0], sums[1], means[:width], begun)
+        _join(columns, halves)
+        _join(halves, quarters)
+        _join(quarters, eighths)
+        _join(eighths, joined)
+        _write_levels(joined, (means, few), template[3][by], levels[by])
 
 
-@kernel
-def _write_levels(sums, scratch, limit, levels):  # type: ignore[no-untyped-def]
-    """Write the levels of a row of blocks (bx,) from number and sum of the columns (2, x); scratch (5, x)."""
-    width, count = sums.shape[1], len(levels)
-    means, columns, few = scratch[0], scratch[1:], np.empty(BLOCK_PX, np.float32)
-    halves = np.empty((4, 8 * count), np.float32)
-    quarters, eighths = np.empty((4, 4 * count), np.float32), np.empty((4, 2 * count), np.float32)
-    joined = np.empty((4, count), np.float32)
-    means[width:] = np.float32(np.nan)
-    columns[:, width:], columns[2, width:], columns[3, width:] = np.float32(0), np.float32(np.inf), np.float32(-np.inf)
-    rows = (columns[0, :width], columns[1, :width], columns[2, :width], columns[3, :width])
-    _begin(sums[0], sums[1], means[:width], rows)
-    _join(columns, halves)
-    _join(halves, quarters)
-    _join(quarters, eighths)
-    _join(eighths, joined)
-    for bx in range(count):
+@part
+def _write_levels(joined, columns, limit, levels):  # type: ignore[no-untyped-def]
+    """Write the levels of a row of blocks (bx,) from number, sum, least and most of their columns' means (4, bx).
+
+    columns: the means (x,) themselves, and room for those of a block.
+    """
+    means, few = columns
+    for bx in range(len(levels)):
         n = joined[0, bx]
         level = joined[1, bx] / n if n > 0 else np.float32(np.nan)
         if joined[3, bx] - joined[2, bx] > limit[bx * BLOCK_PX]:

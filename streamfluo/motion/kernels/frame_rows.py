@@ -10,6 +10,8 @@ from ...pixels.kernels.kernel import kernel
 
 BLOCK_PX = 16  # 24 and 32 keep more of the image and more of the cells' activity: 5 % worse on calcium
 
+_MIDDLE = np.float32((BLOCK_PX - 1) / 2)
+
 
 @kernel
 def rise(slope, at):  # type: ignore[no-untyped-def]
@@ -25,9 +27,9 @@ def fill_levels(light, by, common, level):  # type: ignore[no-untyped-def]
         here = levels[by, bx]
         if here != here:
             here = common + np.float32(BLOCK_PX) * (slope_y * np.float32(by) + slope * np.float32(bx))
-        first = bx * BLOCK_PX
-        for x in range(first, min(first + BLOCK_PX, len(level))):
-            level[x] = here + slope * np.float32(x - first - (BLOCK_PX - 1) / 2)
+        first = np.uint64(bx * BLOCK_PX)  # without a sign: a third of the time
+        for x in range(min(BLOCK_PX, len(level) - bx * BLOCK_PX)):
+            level[np.uint64(x) + first] = here + slope * (np.float32(x) - _MIDDLE)
 
 
 @kernel

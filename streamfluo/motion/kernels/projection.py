@@ -20,11 +20,11 @@ def project_residuals(frame, template, shifts, expected, sums, rows):  # type: i
     """
     image, _, _, _, window = template
     count, width = sums.shape[1], image.shape[1]
-    columns, scratch, runs = (
-        np.empty((5, count * BLOCK_PX), np.float32),
-        np.empty((4, width), np.float32),
-        np.empty((count, 4), np.int64),
-    )
+    each = np.empty(5 * count * BLOCK_PX, np.float32)
+    halves, quarters = np.empty(each.size // 2, np.float32), np.empty(each.size // 4, np.float32)
+    eighths, joined = np.empty(each.size // 8, np.float32), np.empty(5 * count, np.float32)
+    columns, blocks = each.reshape(5, count * BLOCK_PX), joined.reshape(5, count)
+    scratch, runs = np.empty((4, width), np.float32), np.empty((count, 4), np.int64)
     upper, lower = scratch[0], scratch[1]
     for by in range(rows[0], rows[1]):
         _begin_blocks(template, expected, by, scratch, columns)
@@ -34,18 +34,25 @@ def project_residuals(frame, template, shifts, expected, sums, rows):  # type: i
             take_row(frame, runs[:shared], y, upper)
             take_row(frame, runs[:shared], y + 1 if y + 1 < bottom else 2 * len(image), lower)
             _add_rows(template, expected, (y, min(y + 1, bottom - 1)), scratch, columns)
-        _write_sums(_sum_blocks(columns), (frame[1], template), shifts, by, sums)
+        _add_pairs(each, halves)  # of the columns of all blocks, two by two, on vectors
+        _add_pairs(halves, quarters)
+        _add_pairs(quarters, eighths)
+        _add_pairs(eighths, joined)
+        _write_sums(blocks, (frame[1], template), shifts, by, sums)
 
 
 @kernel
 def _begin_blocks(template, expected, by, scratch, columns):  # type: ignore[no-untyped-def]
     """Clear the sums of the columns (5, x) of a row of blocks; write its levels and limits to scratch (4, x)."""
-    columns[:] = np.float32(0)
-    scratch[:2] = np.float32(np.nan)
+    limit, reach, row = template[3], expected[1], np.uint64(by)
     fill_levels(expected[0], by, np.float32(0), scratch[2])
-    most, limit, reach = scratch[3], template[3][by], expected[1]
-    for x in range(len(most)):
-        most[x] = reach * limit[x]
+    for x in range(scratch.shape[1]):  # not as slices, which are filled one number after the other
+        i = np.uint64(x)
+        scratch[_A, i] = scratch[_B, i] = np.float32(np.nan)
+        scratch[_D, i] = reach * limit[row, i]
+    for x in range(columns.shape[1]):
+        i = np.uint64(x)
+        columns[_A, i] = columns[_B, i] = columns[_C, i] = columns[_D, i] = columns[_E, i] = np.float32(0)
 
 
 @kernel
@@ -75,7 +82,7 @@ def _add_rows(template, expected, at, scratch, columns):  # type: ignore[no-unty
 
 @kernel
 def _write_sums(blocks, where, shifts, by, sums):  # type: ignore[no-untyped-def]
-    """Write what `_sum_blocks` gave (5, bx) to sums (by, bx, 5).
+    """Write the sums of blocks (5, bx) to sums (by, bx, 5).
 
     where: the Window that was seen of the frame, and the TemplateImages.
     """
@@ -97,19 +104,6 @@ def _write_sums(blocks, where, shifts, by, sums):  # type: ignore[no-untyped-def
                     for x in range(p, q):
                         steps += images[j, y, x]
                 sums[by, bx, j] -= scale[by, bx, j] * steps * blocks[3, bx] / inside
-
-
-@kernel
-def _sum_blocks(columns):  # type: ignore[no-untyped-def]
-    """Return the sums of each BLOCK_PX columns (5, x), as (5, bx): two by two, all at once, on vectors."""
-    n = columns.size
-    halves, quarters = np.empty(n // 2, np.float32), np.empty(n // 4, np.float32)
-    eighths, blocks = np.empty(n // 8, np.float32), np.empty((5, n // (5 * BLOCK_PX)), np.float32)
-    _add_pairs(columns.reshape(n), halves)
-    _add_pairs(halves, quarters)
-    _add_pairs(quarters, eighths)
-    _add_pairs(eighths, blocks.reshape(n // BLOCK_PX))
-    return blocks
 
 
 @kernel
