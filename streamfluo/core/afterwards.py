@@ -5,11 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextvars import copy_context
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from threading import Lock, Thread, current_thread
 from weakref import finalize
 
 HEAD_START_S = 0.002  # for the steps behind and for actions: Python's lock and the cores are theirs first
+MOST_LOOKS = 4  # for more work, a head start apart, before the thread has itself woken
 END_S = 10.0  # for the thread to end
 
 
@@ -71,8 +72,22 @@ class Afterwards:
 
 
 def _do_all(tasks: SimpleQueue[_Task | None]) -> None:
-    """Do what nobody has done when it is due, until there comes none."""
-    while (task := tasks.get()) is not None:
+    """Do what nobody has done when it is due, until there comes none.
+
+    While frames follow each other it looks by itself for the next piece of work: to be woken for each, and to take
+    Python's lock from the frame after it, takes 30 to 50 µs of that one.
+    """
+    looks = 0
+    while True:
+        try:
+            task = tasks.get(block=looks >= MOST_LOOKS)
+        except Empty:
+            looks += 1
+            time.sleep(HEAD_START_S)
+            continue
+        if task is None:
+            return
+        looks = 0
         if not task.begun:
             time.sleep(max(0.0, task.due_s - time.monotonic()))
             task.do()
