@@ -48,6 +48,7 @@ class Registration:
         self._repeats = Repeats(shape, grid, max_px)
         self.determined, self.light = True, template.own_light
         self._missed, self._again = 0, False  # frames not registered before the anchor; no frames confirmed a template
+        self._age = Age(0, False, False)  # when it measured last
 
     @property
     def period_px(self) -> float:
@@ -164,6 +165,7 @@ class Registration:
     def _trusted(self, found: Measurement, frame: Frame) -> bool:
         (y_px, x_px), gain = self._grid.mean(found.patches_px).tolist(), found.gain / self._usual_gain
         within = abs(y_px) <= self._max_px[0] and abs(x_px) <= self._max_px[1]
+        self._age = self._age_now()  # of this frame
         if not (within and plausible(gain, found.evidence, self._age)):
             return False
         return explained(gain < max(CLEAR_GAIN, self._repeats.like_gain), self._template.misfit(frame, found))
@@ -175,8 +177,7 @@ class Registration:
         known = precise(measured_px, self._shift_filter.error_px, self._age)
         return known and not (alike or self._repeats.undetermined(found.gain))
 
-    @property
-    def _age(self) -> Age:
+    def _age_now(self) -> Age:
         template = self._template
         return Age(template.frames, template.frames >= self.anchored_at, template.settled, self._again)
 

@@ -81,6 +81,7 @@ class Template:
         self._kernel = self._next_kernel = len(KERNELS) - 1
         self._row, self._established = 0, False
         self._information: np.ndarray | None = None  # of the matrices as they are; a frame asks four times
+        self._least = 0.0  # along the worse axis
         self._total: np.ndarray | None = None  # the sum of the matrices (3, 3), the same
         self._own_light = Light(np.float32(1), np.float32(0), np.float32(0), np.zeros(blocks, np.float32))
         self._first_contrast = np.zeros(1)  # of the frame it began with
@@ -172,18 +173,21 @@ class Template:
         return found._replace(patches_px=patches, distance_px=float(apart[math.ceil(NEAR_QUANTILE * apart.size) - 1]))
 
     def _measure_one(self, frame: Frame, integer: np.ndarray, tried: Tried) -> Measurement:
-        if (self._shifts[0, 0] != integer[0, 0]).any():  # all are the same
+        y_px, x_px = integer[0, 0].tolist()
+        if self._shifts[0, 0].tolist() != [y_px, x_px]:  # all are the same
             self._shifts[...] = integer
         light = compared(frame, self._images, self._shifts, tried[:2], self._sums)
         dy, dx, updated, evidence = solve_step(self._sums, self._matrix, self._noise_bias, tried.gain, tried.usual)
         step_px = max(-STEP_PX, min(STEP_PX, dy)), max(-STEP_PX, min(STEP_PX, dx))  # np.clip takes 8 µs
-        return Measurement(integer + step_px, updated, max(abs(dy), abs(dx)), Evidence(*evidence), light)
+        moved_px = np.array([[[y_px + step_px[0], x_px + step_px[1]]]])
+        return Measurement(moved_px, updated, max(abs(dy), abs(dx)), Evidence(*evidence), light)
 
     def misfit(self, frame: Frame, found: Measurement) -> float:
         """Return what a frame lacks of the template's structure, by what it has; `found`: the last measurement."""
         fraction = np.empty((2, *self._noise_bias.shape), np.float32)
         if self._grid.single:
-            fraction[...] = (found.patches_px[0, 0] - self._shifts[0, 0])[:, None, None]
+            (y, x), (y_px, x_px) = found.patches_px[0, 0].tolist(), self._shifts[0, 0].tolist()
+            fraction[0], fraction[1] = y - y_px, x - x_px
         else:
             fraction[...] = (self._grid.at_blocks(found.patches_px) - self._shifts).transpose(2, 0, 1)
         expected = tuple(found.light), fraction
@@ -200,7 +204,7 @@ class Template:
     @property
     def settled(self) -> bool:
         """Whether its own noise is small beside its structure: blocks of one frame do not deviate by it."""
-        return self._noise_information(self._kernel) < SETTLED_SHARE * min(self.information.tolist())
+        return self._noise_information(self._kernel) < SETTLED_SHARE * self._least_information
 
     @property
     def contrast_sigma(self) -> float:
@@ -237,13 +241,19 @@ class Template:
             cross = CANCELLED * yx * xy
             known = min(yy, xx) > 0
             self._information = np.array([yy - cross / xx, xx - cross / yy]).clip(0) if known else np.zeros(2)
+            self._least = min(self._information.tolist())
         return self._information
+
+    @property
+    def _least_information(self) -> float:
+        """That along the worse axis."""
+        return self._least if self._information is not None else min(self.information.tolist())
 
     @property
     def sure_information(self) -> float:
         """The information [px⁻²] along the worse axis less what the template's noise may pass for, 3 σ of it."""
         chance = 3 * math.sqrt(100 / self.image.size)  # smoothed noise has a correlation area of about 100 pixels
-        return min(self.information.tolist()) - chance * self._noise_information(self._kernel)
+        return self._least_information - chance * self._noise_information(self._kernel)
 
     @property
     def slopes(self) -> np.ndarray:

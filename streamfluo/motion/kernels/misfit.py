@@ -36,7 +36,7 @@ def add_misfit(frame, template, shifts, expected, stride, sums, rows):  # type: 
     levels are interpolated. Frame; TemplateImages; shifts (by, bx, 2) int64 [px]; expected: the Light, and what the
     shift has beyond the integer one (2, by, bx) float32 [px]; rows (first, stop) of blocks are taken.
     """
-    image, _, _, _, window = template
+    window = template[4]
     count = shifts.shape[1]  # whole blocks: loops of one length run on vectors
     scratch, columns = np.empty((5, (count + 2) * BLOCK_PX), np.float32), np.empty((4, count * BLOCK_PX), np.float32)
     row, runs = scratch[0], np.empty((count, 4), np.int64)
