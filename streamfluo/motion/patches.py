@@ -87,11 +87,11 @@ class PatchGrid:
                 np.copyto(self._converted, pixels, casting="unsafe")
                 pixels = read_only(self._converted)
             reach = warp_frame(pixels, shifts, tuple(self._pixels), _FOUR, self._scratch, out)
-            return _window(reach, frame.seen, 1), kept_noise(self.at_blocks(patches_px), FOUR_OUTER)
+            return window_of(reach, frame.seen, 1), kept_noise(self.at_blocks(patches_px), FOUR_OUTER)
         y_px, x_px = patches_px[0, 0].tolist()
         length = out.shape[1] + 2 * (math.ceil(abs(x_px)) + 5)
         y, x, kept = shifted(frame.pixels, (y_px, x_px), length, out)
-        return _window((y, y, x, x), frame.seen, 2), kept
+        return window_of((y, y, x, x), frame.seen, 2), kept
 
     def mean(self, patches_px: np.ndarray) -> np.ndarray:
         """Return the mean (2,) [px] of the shifts of the patches (py, px, 2)."""
@@ -127,8 +127,8 @@ def _first_differences(shape: tuple[int, int]) -> np.ndarray:
     return total
 
 
-def _window(reach: Sequence[int], seen: Window, before: int) -> Window:
-    """The window in which all interpolation points were seen; `before`: points left of the integer shift."""
+def window_of(reach: Sequence[int], seen: Window, before: int) -> Window:
+    """Return the window in which all interpolation points were seen; `before`: points left of the integer shift."""
     (top, bottom), (left, right) = (
         (max(first, first + before - int(least)), max(0, min(stop, stop - 1 - before - int(most))))
         for least, most, first, stop in zip(reach[::2], reach[1::2], seen[::2], seen[1::2], strict=True)

@@ -95,6 +95,19 @@ class Template:
             "first_contrast": self._first_contrast,
         }  # fmt: skip
 
+    def here(self) -> Template:
+        """Return it where its arrays can be read: itself, or of one on a card the same on the host."""
+        return self
+
+    @property
+    def image_there(self) -> Any:
+        """The template (y, x) where frames are."""
+        return self.image
+
+    def on_host(self, pixels: np.ndarray) -> np.ndarray:
+        """Return a frame (y, x) that is compared with it, on the host."""
+        return pixels
+
     @property
     def structure(self) -> np.ndarray:
         """The third Gauss–Newton image (y, x): the smoothed template minus its local means, weighted."""
@@ -134,13 +147,17 @@ class Template:
         self.walked_px[:] = 0
         if self._known is not None:
             self._anchor[...] = self.image
-        self._row = 0
         self._next_kernel = len(KERNELS) - 1
+        self._begin_rows()
+        self._established = self._has_structure()
+
+    def _begin_rows(self) -> None:
+        """Renew all rows of blocks."""
+        self._row = 0
         for _ in range(2):  # the kernel is chosen by the information that a first one leaves
             for by in range(self._matrix.shape[0]):
                 self._renew(by)
             self._choose_kernel()
-        self._established = self._has_structure()
 
     def measure(
         self, frame: Frame, patches_px: np.ndarray, tried: Tried = Tried(), last_px: np.ndarray | None = None
@@ -214,7 +231,7 @@ class Template:
     def _has_structure(self) -> bool:
         """Whether a frame's gain is expected to be significant, or as much so as it will ever be."""
         slopes = self.sure_information > 0.25
-        contrast, noise = float(self._normal[2, 2]), float(self._noise_bias.sum())
+        contrast, noise = float(self._normal[2, 2]), self._whole_noise_bias()
         expected = contrast / math.sqrt(max(contrast + noise, 1e-9))
         measurable = expected > EXPECTED_SIGNIFICANCE[contrast < noise]
         complete = contrast > max(MIN_CONTRAST, noise / COMPLETE_SHARE)
@@ -275,10 +292,7 @@ class Template:
         settled = self.frames >= MEMORY_FRAMES and self.frames % SETTLED_EVERY  # it changes slowly
         due = [(self._row + n) % rows for n in range(0 if settled else max(1, rows // self.frames))]
         scale = 1 / (noise_left + 1 / self.effective_frames)
-        corrected = (*frame[:3], tuple(frame.light))
-        images, noise = tuple(self._images), tuple(self.noise.blocks)
-        for by in due:
-            update_noise(corrected, images, by, scale, NOISE_RATE, noise)
+        self._update_noise(frame, due, scale)
         return partial(self._average, frame, due, frozen)
 
     def _average(self, corrected: CorrectedFrame, due: Sequence[int], frozen: bool) -> None:
@@ -286,20 +300,50 @@ class Template:
         before, rows = self.effective_frames, self._matrix.shape[0]
         self.frames += 1
         self._corrected += 1
-        update(corrected, self._images, self._counts, self.mean, (1 / self._corrected, frozen))
+        self._move(corrected, frozen)
         if not frozen:
-            self._noise_bias *= before / self.effective_frames  # of rows that are not renewed now
+            self._age_noise_bias(before / self.effective_frames)  # of rows that are not renewed now
         for by in due:
             self._renew(by)
         self._row = (self._row + len(due)) % rows
         self._established = self._established or self._has_structure()
         if self.frames == self._anchor_frames and self._known is None:
-            self._anchor[...] = self.image
+            self._set_anchor()
         if rows - 1 in due:
-            self.noise.fit()
+            self._fit_noise()
             self._choose_kernel()
             if not frozen and self.frames > self._anchor_frames:
                 self._measure_drift()
+
+    # What a template on a card does there
+
+    def _update_noise(self, frame: CorrectedFrame, due: Sequence[int], scale: float) -> None:
+        corrected = (*frame[:3], tuple(frame.light))
+        images, noise = tuple(self._images), tuple(self.noise.blocks)
+        for by in due:
+            update_noise(corrected, images, by, scale, NOISE_RATE, noise)
+
+    def _move(self, corrected: CorrectedFrame, frozen: bool) -> None:
+        update(corrected, self._images, self._counts, self.mean, (1 / self._corrected, frozen))
+
+    def _age_noise_bias(self, factor: float) -> None:
+        self._noise_bias *= factor
+
+    def _whole_noise_bias(self) -> float:
+        return float(self._noise_bias.sum())
+
+    def _set_anchor(self) -> None:
+        self._anchor[...] = self.image
+
+    def _anchor_frame(self) -> np.ndarray:
+        return read_only(self._anchor)
+
+    def _fit_noise(self) -> None:
+        self.noise.fit()
+
+    def _build(self, by: int) -> None:
+        blocks, bias = (self._matrix, self._noise_bias), (tuple(self._counts), self._noise_shares[self._kernel])
+        build_images(tuple(self._images), KERNELS[self._kernel], self.noise.of_row(by), by, blocks, bias)
 
     def state(self) -> State:
         """Return what it carries, as entries of a state."""
@@ -332,10 +376,8 @@ class Template:
         if by == 0:
             self._kernel = self._next_kernel
             self._set_window()
-        kernel = KERNELS[self._kernel]
         self._information = self._total = None
-        blocks, bias = (self._matrix, self._noise_bias), (tuple(self._counts), self._noise_shares[self._kernel])
-        build_images(tuple(self._images), kernel, self.noise.of_row(by), by, blocks, bias)
+        self._build(by)
 
     def _set_window(self) -> None:
         """Exclude the rims that were inside in less than MIN_COVERAGE of the frames.
@@ -368,7 +410,7 @@ class Template:
         if self.kernels_of_drift is not None:
             self.kernels_of_drift.wait()
         everything = (0, self.image.shape[0], 0, self.image.shape[1])
-        anchor = self.measure(Frame(read_only(self._anchor), everything), np.zeros_like(self.walked_px))
+        anchor = self.measure(Frame(self._anchor_frame(), everything), np.zeros_like(self.walked_px))
         if anchor.distance_px < 1:
             self.walked_px[...] = -anchor.patches_px
 
