@@ -16,7 +16,7 @@ from ..pixels.kernels.seen import Window
 from .interpolation_weights import SIX
 from .kernels.gauss_newton import Frame, read_only
 from .kernels.highpass import PASSES
-from .kernels.shifting_gpu import ROWS, SHIFTING
+from .kernels.shifting_gpu import SHIFTING
 from .params import MotionParams
 from .patches import PatchGrid, window_of
 from .raw_frames import MAX_SATURATED, RawFrames
@@ -112,11 +112,10 @@ class CardFrames(RawFrames):
         top, bottom, left, right = window
         if top >= bottom or left >= right:
             return
-        groups, kernels = -(-(bottom - top) // (ROWS * ROW_STRIDE)), self._of(corrected)
-        sums = self._card.xp.empty((6, groups))
-        width = corrected.shape[1]
-        kernels["correlate"].blocks(groups, width, *window, ROW_STRIDE, corrected, image, groups, sums)
-        kernels["coefficient"].blocks(1, groups, sums, t, self._coefficients)
+        kernels, count = self._of(corrected), right - left
+        columns = self._card.xp.empty((6, count), np.float32)
+        kernels["correlate"].items(count, corrected.shape[1], *window, ROW_STRIDE, corrected, image, columns)
+        kernels["coefficient"].blocks(1, count, columns, t, self._coefficients)
 
     def hide_rim(self, out: Any, window: Window) -> None:
         self._of(out)["unseen_rim"].items(out.size, *out.shape, *window, out)

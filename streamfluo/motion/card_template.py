@@ -21,7 +21,8 @@ from .kernels.template_gpu import TEMPLATE
 from .measurement import Measurement, Tried
 from .patches import PatchGrid
 from .smoothing import KERNELS
-from .template import MEMORY_FRAMES, MISFIT_ROWS, NOISE_RATE, STEP_PX, Template
+from .template import MISFIT_ROWS, NOISE_RATE, STEP_PX, Template
+from .template_information import MEMORY_FRAMES
 
 LARGE = ("image", "mean", "anchor", "steering", "scale", "limit", "matrix", "feigned", "variance", "intensity")
 

@@ -66,7 +66,7 @@ class Motion(Freezable):
 
     Params = MotionParams
     devices = ("cpu", "gpu")
-    twin_tolerance = 1e-6  # of the correlation, whose sums are double; shifts and frames are the same bits
+    twin_tolerance = 1e-9  # sums over all blocks have another order; shifts differ by some 1e-15 px, frames not at all
     version = 8  # the Gauss–Newton images are whole numbers of eight bits
     may_need = (VALID,)
     of_planes = ("shift_px",)

@@ -26,19 +26,13 @@ from .measurement import Measurement, Tried
 from .noise_model import NoiseModel
 from .patches import PatchGrid
 from .smoothing import KERNELS, noise_shares
+from .template_information import MEMORY_FRAMES, TemplateInformation
 
-MEMORY_FRAMES = 800  # the template's mean forgets frames older than this number
-NOISE_SHARE = 0.2  # of H that may come from the template's own noise; beyond it a wider smoothing kernel is taken
-SETTLED_SHARE = 0.1
-# Of a frame's gain, expected of a template whose noise is below its contrast, and of any. Frames are aligned with the
-# noise of a template as well, which then passes for structure: at 1 photon a pixel and 9 the contrast doubled.
-EXPECTED_SIGNIFICANCE = (8.0, 16.0)
-COMPLETE_SHARE, MIN_CONTRAST = 0.5, 36.0  # noise of the template by its contrast: averaging more helps little
 AVERAGED_FRAMES = 200  # of a template that is not established; those before, dark ones too, are forgotten
 NOISE_RATE = 0.2
 CONTRAST_RATIO = 1.1  # at .3 photons a pixel and 1 e of read noise light makes 1.14
 MIN_COVERAGE = 0.1  # of the frames, at least, in which a row or column was inside, for it to be compared
-STEP_PX, CANCELLED = 2.0, 1.03
+STEP_PX = 2.0
 NEAR_PX = 0.75  # a longer step is repeated from the nearest integer shift
 NEAR_QUANTILE = 0.95  # of the blocks are near
 SETTLED_EVERY = 4  # frames, a row of blocks is renewed: once in 128 frames each where a frame has 512 rows
@@ -46,7 +40,7 @@ ROW_STRIDE = 8  # for statistics that do not need every row
 MISFIT_ROWS = 64  # that are looked at for structure that a frame lacks
 
 
-class Template:
+class Template(TemplateInformation):
     """The running mean of corrected frames (y, x) float32, and the shift of a frame measured against it.
 
     `frames`: how many it is the mean of; `mean`: of all corrected frames; `walked_px` (py, px, 2): its drift from the
@@ -80,8 +74,6 @@ class Template:
         self._counts = FrameCounts(np.zeros(height, np.int64), np.zeros(width, np.int64), MEMORY_FRAMES)
         self._kernel = self._next_kernel = len(KERNELS) - 1
         self._row, self._established = 0, False
-        self._information: np.ndarray | None = None  # of the matrices as they are; a frame asks four times
-        self._total: np.ndarray | None = None  # the sum of the matrices (3, 3), the same
         self._own_light = Light(np.float32(1), np.float32(0), np.float32(0), np.zeros(blocks, np.float32))
         self._first_contrast = np.zeros(1)  # of the frame it began with
         self._shifts = np.zeros((*blocks, 2), np.int64)
@@ -214,53 +206,9 @@ class Template:
         """The light of a frame that is lit as the template is."""
         return self._own_light
 
-    @property
-    def settled(self) -> bool:
-        """Whether its own noise is small beside its structure: blocks of one frame do not deviate by it."""
-        return self._noise_information(self._kernel) < SETTLED_SHARE * min(self.information.tolist())
-
-    @property
-    def contrast_sigma(self) -> float:
-        """The r.m.s. contrast of the template within its blocks, in standard deviations of a pixel's noise."""
-        return math.sqrt(max(0.0, float(self._normal[2, 2])) / self.image.size)
-
     def established(self) -> bool:
         """Whether the template has been good enough once to measure the shift of a single frame."""
         return self._established
-
-    def _has_structure(self) -> bool:
-        """Whether a frame's gain is expected to be significant, or as much so as it will ever be."""
-        slopes = self.sure_information > 0.25
-        contrast, noise = float(self._normal[2, 2]), self._whole_noise_bias()
-        expected = contrast / math.sqrt(max(contrast + noise, 1e-9))
-        measurable = expected > EXPECTED_SIGNIFICANCE[contrast < noise]
-        complete = contrast > max(MIN_CONTRAST, noise / COMPLETE_SHARE)
-        return bool(slopes and (measurable or complete))
-
-    @property
-    def _normal(self) -> np.ndarray:
-        if self._total is None:
-            self._total = np.einsum("bckl->kl", self._matrix)
-        return self._total
-
-    @property
-    def information(self) -> np.ndarray:
-        """The Fisher information (2,) [px⁻²] of a shift: 1 / its variance along y and x, the other one unknown too.
-
-        Of stripes a shift along them is unknown, whatever their direction; rims leave 1 % of what cancels there.
-        """
-        if self._information is None:
-            yy, yx, _, xy, xx = self._normal.ravel()[:5].tolist()
-            cross = CANCELLED * yx * xy
-            known = min(yy, xx) > 0
-            self._information = np.array([yy - cross / xx, xx - cross / yy]).clip(0) if known else np.zeros(2)
-        return self._information
-
-    @property
-    def sure_information(self) -> float:
-        """The information [px⁻²] along the worse axis less what the template's noise may pass for, 3 σ of it."""
-        chance = 3 * math.sqrt(100 / self.image.size)  # smoothed noise has a correlation area of about 100 pixels
-        return min(self.information.tolist()) - chance * self._noise_information(self._kernel)
 
     @property
     def slopes(self) -> np.ndarray:
@@ -273,12 +221,6 @@ class Template:
         side, (height, width) = BLOCK_PX, steps.shape
         image: np.ndarray = steps * scale.repeat(side, 0)[:height].repeat(side, 1)[:, :width]
         return image
-
-    @property
-    def slope_share(self) -> float:
-        """What of the template's slopes is its structure's rather than its noise's, 0 to 1."""
-        structure = max(0.0, float(np.trace(self._normal[:2, :2])))
-        return structure / (structure + 2 * self._noise_information(self._kernel))
 
     def update(self, frame: CorrectedFrame, noise_left: float, frozen: bool) -> Callable[[], None]:
         """Update the noise with a corrected frame, and return what updates the rest with it, from its window alone.
@@ -328,9 +270,6 @@ class Template:
 
     def _age_noise_bias(self, factor: float) -> None:
         self._noise_bias *= factor
-
-    def _whole_noise_bias(self) -> float:
-        return float(self._noise_bias.sum())
 
     def _set_anchor(self) -> None:
         self._anchor[...] = self.image
@@ -389,21 +328,6 @@ class Template:
             covered = np.flatnonzero(counts >= MIN_COVERAGE * min(self.frames, MEMORY_FRAMES))
             edges = (covered[0], covered[-1] + 1) if len(covered) else (0, len(counts))
             self._images.window[2 * n : 2 * n + 2] = edges
-
-    @property
-    def effective_frames(self) -> float:
-        """How many frames its noise is averaged over."""
-        return min(self.frames, 2 * MEMORY_FRAMES - 1)
-
-    def _noise_information(self, kernel: int) -> float:
-        """The part of H for a shift [px⁻²] that the template's own noise contributes before it is subtracted."""
-        return self._noise_shares[kernel][0] * self.image.size / self.effective_frames
-
-    def _choose_kernel(self) -> None:
-        """Choose the narrowest smoothing for which noise contributes at most NOISE_SHARE of H."""
-        allowed = NOISE_SHARE * float(self.information.min())
-        fitting = (n for n in range(len(KERNELS)) if self._noise_information(n) < allowed)
-        self._next_kernel = next(fitting, len(KERNELS) - 1)
 
     def _measure_drift(self) -> None:
         """Measure the template's drift by registering the anchor against it as if it were a frame."""

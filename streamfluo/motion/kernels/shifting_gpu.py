@@ -1,18 +1,7 @@
 """Frames on a card resampled at a rigid shift, compared, high-passed, and their hot pixels replaced: the formulas of
 shifting.py, highpass.py and hot_pixels.py."""
 
-from .highpass import PASSES
-from .measuring_gpu import TOGETHER
-
-ROWS = 64  # of an image, added up by one thread for a correlation
-
-SHIFTING = (
-    TOGETHER
-    + f"""
-#define ROWS {ROWS}
-#define PASSES {PASSES}
-"""
-    + """
+SHIFTING = """
 DEVICE long long near(long long at, long long count) { return at < 0 ? 0 : at < count ? at : count - 1; }
 
 // weights (12): along y, then along x; shift_y, shift_x: the integer shifts below: see `shift_frame`.
@@ -50,50 +39,43 @@ KERNEL unseen_rim(
     }
 }
 
-// What a correlation needs of two images in each `stride`-th row of a window, of ROWS of them in turn (6, groups).
+// See `correlation_sums` (6, x) and `coefficient`: a thread has a column of the window, then a sum of all columns.
 KERNEL correlate(
     long long width, long long top, long long bottom, long long left, long long right, long long stride,
-    const float* corrected, const float* image, long long groups, double* sums)
+    const float* corrected, const float* image, float* columns)
 {
-    BLOCKS(b, groups) {
-        SHARED double part[6 * THREADS];
-        EACH(t) {
-            double s[6] = {0, 0, 0, 0, 0, 0};
-            const float level = image[top * width + left];
-            for (long long x = left + t; x < right; x += THREADS) {
-                const long long begin = top + (long long)b * ROWS * stride, end = begin + ROWS * stride;
-                for (long long y = begin; y < bottom && y < end; y += stride) {
-                    const float u = corrected[y * width + x] - level, v = image[y * width + x] - level;
-                    const float both = u + v;
-                    if (!(both == both)) continue;
-                    s[0] += u;
-                    s[1] += v;
-                    s[2] += u * u;
-                    s[3] += v * v;
-                    s[4] += u * v;
-                    s[5] += 1;
-                }
-            }
-            for (int k = 0; k < 6; ++k) part[k * THREADS + t] = s[k];
+    ITEMS(x, right - left) {
+        float s[6] = {0, 0, 0, 0, 0, 0};
+        const float level = image[top * width + left];
+        for (long long y = top; y < bottom; y += stride) {
+            const long long i = y * width + left + x;
+            const float p = corrected[i] - level, q = image[i] - level, both = p + q;
+            const float u = both == both ? p : 0, v = both == both ? q : 0;
+            s[0] += u;
+            s[1] += v;
+            s[2] += u * u;
+            s[3] += v * v;
+            s[4] += u * v;
+            s[5] += both == both ? 1.0f : 0.0f;
         }
-        add_up(part, 6);
-        EACH(t) {
-            if (t < 6) sums[t * groups + b] = part[t * THREADS];
-        }
+        for (int k = 0; k < 6; ++k) columns[k * (right - left) + x] = s[k];
     }
 }
 
-KERNEL coefficient(long long groups, const double* sums, long long at, double* found)
+KERNEL coefficient(long long count, const float* columns, long long at, double* found)
 {
     BLOCKS(b, 1) {
+        SHARED double s[6];
         EACH(t) {
-            if (t == 0) {
-                double s[6] = {0, 0, 0, 0, 0, 0};
-                for (int k = 0; k < 6; ++k)
-                    for (long long g = 0; g < groups; ++g) s[k] += sums[k * groups + g];
-                const double n = s[5], size = (s[2] - s[0] * s[0] / n) * (s[3] - s[1] * s[1] / n);
-                found[at] = n > 0 && size > 0 ? (s[4] - s[0] * s[1] / n) / sqrt(size) : NAN;
+            if (t < 6) {
+                double total = 0;
+                for (long long x = 0; x < count; ++x) total += columns[t * count + x];
+                s[t] = total;
             }
+        }
+        EACH(t) {
+            const double n = s[5], size = (s[2] - s[0] * s[0] / n) * (s[3] - s[1] * s[1] / n);
+            if (t == 0) found[at] = n > 0 && size > 0 ? (s[4] - s[0] * s[1] / n) / sqrt(size) : NAN;
         }
     }
 }
@@ -146,4 +128,3 @@ KERNEL repair(long long n, const PIXEL* frame, const long long* at, const long l
     }
 }
 """
-)
