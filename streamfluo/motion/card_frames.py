@@ -13,7 +13,8 @@ from ..core.card_block import frames_of, made_on_card
 from ..core.spec import Spec
 from ..core.state import State
 from ..pixels.kernels.seen import Window
-from .interpolation_weights import SIX
+from .interpolation_weights import FOUR_OUTER, SIX
+from .kernels.displacement_field import kept_noise
 from .kernels.gauss_newton import Frame, read_only
 from .kernels.highpass import PASSES
 from .kernels.shifting_gpu import SHIFTING
@@ -33,9 +34,11 @@ class CardFrames(RawFrames):
     def _begin(self, spec: Spec) -> None:
         card, middle = self._card, "float32" if spec.dtype == "float32" else "float64"
         self._compiled = {
-            name: card.compiled(SHIFTING, PIXEL=name, MIDDLE=middle) for name in {str(np.dtype(spec.dtype)), "float32"}
+            name: card.compiled(SHIFTING, PIXEL=name, MIDDLE=middle, PATCHES_X=self._grid.shape[1])
+            for name in {str(np.dtype(spec.dtype)), "float32"}
         }
         self._buffers_there = [card.xp.zeros(spec.shape, np.float32) for _ in range(4 if self._radius else 0)]
+        self._basis = tuple(card.put(splines) for splines in self._grid.pixel_basis)
         self._of_block: tuple[list[Window], np.ndarray] = ([], np.empty(0))
         self._coefficients = card.xp.zeros(0)
         self._hot_there: tuple[Any, ...] | None = None
@@ -98,11 +101,24 @@ class CardFrames(RawFrames):
         return self._card.xp.empty(shape, np.float32)
 
     def resampled(self, frame: Frame, patches_px: np.ndarray, out: Any) -> tuple[Window, float]:
+        if not self._grid.single:
+            return self._warped(frame, patches_px, out)
         (y_px, x_px), (height, width) = patches_px[0, 0].tolist(), frame.pixels.shape
         (y, weights_y, kept_y), (x, weights_x, kept_x) = map(_weights, (y_px, x_px))
         shift_frame = partial(self._of(frame.pixels)["shift_frame"].blocks, height * -(-width // 256))
         shift_frame(height, width, frame.pixels, y, x, *weights_y, *weights_x, out)
         return window_of((y, y, x, x), frame.seen, 2), kept_y * kept_x
+
+    def _warped(self, frame: Frame, patches_px: np.ndarray, out: Any) -> tuple[Window, float]:
+        card, (height, width) = self._card, frame.pixels.shape
+        count = height * -(-width // 256)
+        reach, patches = card.xp.empty((4, count), np.int32), card.put(patches_px.astype(np.float32))
+        of_field = self._grid.shape[0], patches, *self._basis
+        self._of(frame.pixels)["warp_frame"].blocks(count, height, width, frame.pixels, *of_field, out, reach)
+        ends = card.get(card.xp.stack([*map(card.xp.min, reach[::2]), *map(card.xp.max, reach[1::2])]))
+        least_y, least_x, most_y, most_x = ends.tolist()
+        window = window_of((least_y, most_y, least_x, most_x), frame.seen, 1)
+        return window, kept_noise(self._grid.at_blocks(patches_px), FOUR_OUTER)
 
     def filtered_and_resampled(self, registered: Frame, patches_px: np.ndarray) -> Any:
         self.resampled(registered, patches_px, self._buffers_there[3])

@@ -36,8 +36,8 @@ class CardLight(NamedTuple):
 
 
 class CardTemplate(FrozenTemplate):
-    """A Template of a single shift whose arrays live on a card. A step takes one number of bytes from there, whatever
-    the size of the frame.
+    """A Template whose arrays live on a card. A step of a single shift takes as few bytes from there whatever the size
+    of the frame; the shifts of patches are solved on the host, from 40 bytes a block.
 
     Frames are arrays of the card. `here` is the same on the host, for what is rare: a search, an examination.
     """
@@ -55,7 +55,9 @@ class CardTemplate(FrozenTemplate):
         self._projections, self._misfits = xp.zeros((*blocks, 5)), xp.zeros((*blocks, 4))
         self._weights, self._found, self._mean_level = xp.zeros(blocks), xp.zeros(STEP), xp.zeros(1, np.float32)
         self._dark = CardLight(np.float32(1), xp.zeros(2, np.float32), xp.zeros(blocks, np.float32))
-        self._common, self._at_px = xp.zeros(1, np.float32), (0, 0)
+        self._common, self._fraction = xp.zeros(1, np.float32), xp.zeros((2, *blocks), np.float32)
+        self._shifts_there = xp.zeros((*blocks, 2), np.int32)
+        self._groups = blocks[0] * -(-self.image.shape[1] // 256)  # of threads, that have a row of blocks together
         self._counts_there = (card.put(self._counts.rows), card.put(self._counts.columns))
 
     # On the host
@@ -124,42 +126,62 @@ class CardTemplate(FrozenTemplate):
         return float(self._totals()[9])
 
     def _measure_one(self, frame: Frame, integer: np.ndarray, tried: Tried) -> Measurement:
-        there, kernels = self._mirrors.on_card(), self._measuring[np.dtype(frame.pixels.dtype).name]
-        xp, blocks, width = self._card.xp, self._noise_bias.shape, self.image.shape[1]
-        self._at_px = (int(integer[0, 0, 0]), int(integer[0, 0, 1]))
-        places, count = self._places(frame), blocks[0] * -(-width // 256)
-        gain, image, limit = np.float32(tried.gain), there["image"], there["limit"]
-        levels, slopes = xp.empty(blocks, np.float32), xp.empty(2, np.float32)
-        kernels["block_levels"].blocks(count, *places, frame.pixels, image, limit, gain, levels)
-        kernels["light_slopes"].blocks(2, *blocks, levels, slopes)
-        images = there["steering"], there["scale"], limit, gain
-        told = *images, levels, slopes, np.float32(tried.reach), self._projections
-        kernels["project"].blocks(count, *places, frame.pixels, image, *told)
+        if (self._shifts[0, 0] != integer[0, 0]).any():
+            self._shifts[...] = integer
+            for axis in range(2):
+                self._shifts_there[..., axis] = int(integer[0, 0, axis])
+        light: Any = self._projected(frame, tried)
+        there, count = self._mirrors.on_card(), self._noise_bias.size
         of_blocks = self._projections, there["matrix"], there["feigned"]
-        kernels["solve"].blocks(
-            1, blocks[0] * blocks[1], *of_blocks, float(tried.gain), float(tried.usual), self._weights, self._found
-        )
+        gains = float(tried.gain), float(tried.usual)
+        self._measuring["float32"]["solve"].blocks(1, count, *of_blocks, *gains, self._weights, self._found)
         found = self._card.get(self._found).tolist()
         dy, dx, better = found[:3]
         step_px = max(-STEP_PX, min(STEP_PX, dy)), max(-STEP_PX, min(STEP_PX, dx))
-        light: Any = CardLight(gain, slopes, levels)
-        return Measurement(integer + step_px, better, max(abs(dy), abs(dx)), _evidence(found, tried, blocks), light)
+        evidence = _evidence(found, tried, count)
+        return Measurement(integer + step_px, better, max(abs(dy), abs(dx)), evidence, light)
+
+    def _compared(self, frame: Frame, tried: Tried) -> Any:
+        """The same as of the processor, with shifts of patches: what follows from projections is solved there."""
+        self._shifts_there = self._card.put(self._shifts.astype(np.int32))
+        light, there = self._projected(frame, tried), self._mirrors.on_card()
+        for name, array in (("matrix", self._matrix), ("feigned", self._noise_bias)):
+            array[...] = self._card.get(there[name])
+        self._sums[...] = self._card.get(self._projections)
+        return light
+
+    def _projected(self, frame: Frame, tried: Tried) -> CardLight:
+        there, kernels = self._mirrors.on_card(), self._measuring[np.dtype(frame.pixels.dtype).name]
+        xp, blocks, places = self._card.xp, self._noise_bias.shape, self._places(frame)
+        gain, image, limit = np.float32(tried.gain), there["image"], there["limit"]
+        levels, slopes = xp.empty(blocks, np.float32), xp.empty(2, np.float32)
+        kernels["block_levels"].blocks(self._groups, *places, frame.pixels, image, limit, gain, levels)
+        kernels["light_slopes"].blocks(2, *blocks, levels, slopes)
+        images = there["steering"], there["scale"], limit, gain
+        told = *images, levels, slopes, np.float32(tried.reach), self._projections
+        kernels["project"].blocks(self._groups, *places, frame.pixels, image, *told)
+        return CardLight(gain, slopes, levels)
 
     def misfit(self, frame: Frame, found: Measurement) -> float:
         there, kernels = self._mirrors.on_card(), self._measuring[np.dtype(frame.pixels.dtype).name]
-        blocks, light = self._noise_bias.shape, found.light
-        part_y, part_x = (np.float32(px - at) for px, at in zip(found.patches_px[0, 0], self._at_px, strict=True))
-        kernels["mean_level"].blocks(1, blocks[0] * blocks[1], light.levels, self._mean_level)
-        told = light.gain, light.levels, self._mean_level, part_y, part_x, max(1, self.image.shape[0] // MISFIT_ROWS)
-        count = blocks[0] * -(-self.image.shape[1] // 256)
-        kernels["misfit"].blocks(count, *self._places(frame), frame.pixels, there["image"], *told, self._misfits)
+        blocks, light = self._noise_bias.size, cast(CardLight, found.light)
+        if self._grid.single:
+            for axis in range(2):
+                self._fraction[axis] = np.float32(found.patches_px[0, 0, axis] - self._shifts[0, 0, axis])
+        else:
+            fraction = (self._grid.at_blocks(found.patches_px) - self._shifts).transpose(2, 0, 1)
+            self._fraction = self._card.put(fraction.astype(np.float32, order="C"))
+        kernels["mean_level"].blocks(1, blocks, light.levels, self._mean_level)
+        told = light.gain, light.levels, self._mean_level, self._fraction, max(1, self.image.shape[0] // MISFIT_ROWS)
+        places = *self._places(frame), frame.pixels, there["image"]
+        kernels["misfit"].blocks(self._groups, *places, *told, self._misfits)
         of_blocks = self._misfits, there["variance"], self._projections, there["matrix"]
-        kernels["lacking"].blocks(1, blocks[0] * blocks[1], *of_blocks, self._found)
+        kernels["lacking"].blocks(1, blocks, *of_blocks, self._found)
         structure, chance, number, contrast = self._card.get(self._found)[:4].tolist()
         top, bottom, left, right = self._images.window.tolist()
         compared = (bottom - top) * (right - left)
-        left_out = 2 * (structure - SIGMA * math.sqrt(chance)) * compared / number if number else 0.0
-        return left_out / max(found.gain**2 * contrast, 1e-9)
+        lacking = 2 * (structure - SIGMA * math.sqrt(chance)) * compared / number if number else 0.0
+        return lacking / max(found.gain**2 * contrast, 1e-9)
 
     def _update_noise(self, frame: CorrectedFrame, due: Sequence[int], scale: float) -> None:
         if not due:
@@ -229,8 +251,8 @@ class CardTemplate(FrozenTemplate):
             self._noise_bias.shape[1], *place, there["image"], *smoothing, *noise, *counts, *shares, *images
         )
 
-    def _places(self, frame: Frame) -> tuple[int, ...]:
-        return *self.image.shape, *frame.seen, *self._images.window.tolist(), *self._at_px
+    def _places(self, frame: Frame) -> tuple[Any, ...]:
+        return *self.image.shape, *frame.seen, *self._images.window.tolist(), self._shifts_there
 
 
 def card_template(
@@ -240,14 +262,14 @@ def card_template(
     return CardTemplate(card, dtypes, (shape, grid, *told))
 
 
-def _evidence(found: list[float], tried: Tried, blocks: tuple[int, ...]) -> Evidence:
+def _evidence(found: list[float], tried: Tried, blocks: int) -> Evidence:
     """What speaks for a step, of what `solve` gives: see `solve_step`, `agreement` and `deficit`."""
     _, _, better, seen, fitting, information, could, does, squares, known, n, _ = found
     if not math.isfinite(better):
         return Evidence(0.0, 0.0, 0.0, 0.0, 0.0)
     least, excess = min(better, tried.usual), squares - n / 2 - 2 * math.sqrt(1.25 * n)
     return Evidence(
-        seen / (blocks[0] * blocks[1]),
+        seen / blocks,
         fitting / max(seen, 1e-9),
         better * math.sqrt(max(information, 0.0)),
         1 - does / could if could > 0 else 1.0,

@@ -11,7 +11,6 @@ import numpy as np
 
 from ..core.afterwards import Afterwards
 from ..core.block import Block
-from ..core.card import CardError
 from ..core.card_block import on_device
 from ..core.errors import ConfigError, FrameError
 from ..core.freezable import Freezable
@@ -129,8 +128,6 @@ class Motion(Freezable):
         if params.mode != "piecewise" and self._grid.single:
             self.gives = tuple(g for g in self.gives if g.name != "patch_shift_px")
         self._gives_patches = any(g.name == "patch_shift_px" for g in self.gives)
-        if self.card is not None and not self._grid.single:
-            raise CardError("shifts of patches are measured there")
         self._frames = (
             RawFrames(params, spec, self._grid)
             if self.card is None

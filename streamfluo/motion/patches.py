@@ -55,6 +55,11 @@ class PatchGrid:
         self._field = np.zeros((len(blocks[0]), len(blocks[1]), 2))
         self._converted = np.zeros(frame_shape if not self.single else 0, np.float32)
 
+    @property
+    def pixel_basis(self) -> SplineBasis:
+        """The splines at each row and column of pixels, float32."""
+        return self._pixels
+
     def at_blocks(self, patches_px: np.ndarray) -> np.ndarray:
         """Return the field (by, bx, 2) [px] at the centre of each block for the shifts of the patches (py, px, 2)."""
         if self.single:

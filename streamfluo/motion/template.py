@@ -165,7 +165,7 @@ class Template(TemplateInformation):
         field = self._grid.at_blocks(patches_px)
         integer = np.rint(field)
         self._shifts[...] = integer
-        light = compared(frame, self._images, self._shifts, (gain, tried.reach), self._sums)
+        light = self._compared(frame, tried)
         normal, vector = np.empty((*self._noise_bias.shape, 2, 2)), np.empty((*self._noise_bias.shape, 2))
         move_projections(self._sums, self._matrix, field - integer, gain, vector)
         dy, dx, updated, evidence = solve_step(self._sums, self._matrix, self._noise_bias, gain, tried.usual)
@@ -183,7 +183,7 @@ class Template(TemplateInformation):
     def _measure_one(self, frame: Frame, integer: np.ndarray, tried: Tried) -> Measurement:
         if (self._shifts[0, 0] != integer[0, 0]).any():  # all are the same
             self._shifts[...] = integer
-        light = compared(frame, self._images, self._shifts, tried[:2], self._sums)
+        light = self._compared(frame, tried)
         dy, dx, updated, evidence = solve_step(self._sums, self._matrix, self._noise_bias, tried.gain, tried.usual)
         step_px = max(-STEP_PX, min(STEP_PX, dy)), max(-STEP_PX, min(STEP_PX, dx))  # np.clip takes 8 µs
         return Measurement(integer + step_px, updated, max(abs(dy), abs(dx)), Evidence(*evidence), light)
@@ -258,6 +258,10 @@ class Template(TemplateInformation):
                 self._measure_drift()
 
     # What a template on a card does there
+
+    def _compared(self, frame: Frame, tried: Tried) -> Light:
+        """Write the projections of a frame's residuals at the shifts of the blocks; return its light."""
+        return compared(frame, self._images, self._shifts, tried[:2], self._sums)
 
     def _update_noise(self, frame: CorrectedFrame, due: Sequence[int], scale: float) -> None:
         corrected = (*frame[:3], tuple(frame.light))

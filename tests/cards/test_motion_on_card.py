@@ -2,13 +2,10 @@
 
 import numpy as np
 import pytest
-from toys import Movie
 
-from streamfluo import Block, Spec, create, open_session
-from streamfluo.core.card import CardError, using_card
+from streamfluo import Block, Spec, create
+from streamfluo.core.card import using_card
 from streamfluo.core.card_block import CardBlock
-from streamfluo.engine.config import parse_config
-from streamfluo.engine.engine import Engine
 from streamfluo.simulate import calcium
 from streamfluo.testing.strict_card import StrictCard
 from streamfluo.testing.subject import copied
@@ -20,6 +17,10 @@ RUNS = {
     "cropped": {"border": "crop", "max_shift_px": (6, 9)},
     "frames beyond the largest shift, a template that is anchored early": {
         "border": "copy", "max_shift_px": (3, 4), "init_frames": 20,
+    },
+    "shifts of patches": {"mode": "piecewise", "patch_stride_px": 16, "patch_overlap_px": 8},
+    "shifts of patches, high-passed": {
+        "mode": "piecewise", "patch_stride_px": 24, "patch_overlap_px": 8, "highpass_sigma_px": 5, "init_frames": 20,
     },
     "a frozen template": {"template_update": "frozen", "init_frames": 30},
 }  # fmt: skip
@@ -100,6 +101,9 @@ def test_known_shifts_and_a_known_template():
     shifts[70] = np.nan
     applied = {"mode": "apply", "shifts_px": shifts}
     assert_same(whole("gpu", movie, applied), whole("cpu", movie, applied))
+    grid = {"mode": "apply", "patch_stride_px": 24, "patch_overlap_px": 8}
+    applied = grid | {"shifts_px": np.random.default_rng(2).uniform(-3, 3, (FRAMES, 3, 4, 2))}
+    assert_same(whole("gpu", movie, applied), whole("cpu", movie, applied))
     known = {"template": movie[:40].mean(0), "highpass_sigma_px": 5.0}
     assert_same(whole("gpu", movie, known), whole("cpu", movie, known))
 
@@ -114,23 +118,3 @@ def test_a_frame_makes_the_host_wait_a_few_times(card):
         operator._afterwards.wait()
     assert (card.waits - waits) / 20 < 5
     assert (card.bytes_got - got) / 20 < movie[0].nbytes / 4
-
-
-def test_shifts_of_patches_are_measured_on_the_processor_and_that_is_said(tmp_path):
-    movie = scene()
-    spec = Spec(movie.shape[1:], movie.dtype, 1 / 30)
-    with pytest.raises(CardError, match="shifts of patches"):
-        create("motion", spec, "gpu", mode="piecewise", patch_stride_px=16, patch_overlap_px=8)
-    cells = [Block(n, np.arange(n, n + 20) * 33_000_000, movie[n : n + 20]) for n in range(0, FRAMES, 20)]
-    steps = (
-        '[chain]\ndevice = "gpu"\n[[step]]\nkind = "motion"\n'
-        'params = { mode = "piecewise", patch_stride_px = 16, patch_overlap_px = 8 }\n[[step]]\nkind = "moments"\n'
-    )
-    source = Movie(cells)
-    source.spec = spec
-    engine = Engine(source, parse_config(steps), tmp_path / "s")
-    engine.start()
-    assert engine.wait(60)
-    [event] = [event for event in open_session(tmp_path / "s").events if event["event"] == "noted"]
-    assert event["step"] == "motion"
-    assert event["said"] == "runs on the processor: shifts of patches are measured there"

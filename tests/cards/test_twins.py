@@ -11,12 +11,7 @@ from streamfluo.testing import LAWS
 from streamfluo.testing.strict_card import StrictCard
 from streamfluo.testing.subject import same, spoilt_movie
 
-NOT_THERE = [("motion", "piecewise")]  # what runs on the processor for its parameters
-TWINS = [
-    case
-    for case in CASES
-    if "gpu" in operators()[case.values[0]].devices and (case.values[0], case.values[1].get("mode")) not in NOT_THERE
-]
+TWINS = [case for case in CASES if "gpu" in operators()[case.values[0]].devices]
 # Laws of other settings and types take a minute; that they agree, and go on on the other device, is tried of all.
 LAWFUL = [
     pytest.param(*case.values, marks=case.marks if case.values[1:] == ({}, "uint16") else pytest.mark.slow)

@@ -1,5 +1,5 @@
 """A Gauss–Newton step on a card, and what a frame lacks of the template: the formulas and sums of block_levels.py,
-projection.py, gauss_newton.py and misfit.py, for one shift of the whole frame.
+projection.py, gauss_newton.py and misfit.py.
 
 A thread has a column of a row of blocks, as loops of the processor have; sums over all blocks are those of one block of
 threads, in pairs.
@@ -104,10 +104,13 @@ MEASURING = (
     + """
 #define PLACES \\
     long long height, long long width, long long seen_top, long long seen_bottom, long long seen_left, \\
-    long long seen_right, long long top, long long bottom, long long left, long long right, long long dy, long long dx
+    long long seen_right, long long top, long long bottom, long long left, long long right, const int* shifts
 #define IN_BLOCKS \\
     const long long blocks_x = (width + SIDE - 1) / SIDE, blocks_y = (height + SIDE - 1) / SIDE; \\
     const long long across = (width + THREADS - 1) / THREADS
+#define SHIFT_OF(bx) \
+    const int* shift = shifts + 2 * (by * blocks_x + least(bx, blocks_x - 1)); \
+    const long long dy = shift[0], dx = shift[1]
 #define TAKEN(y, x) ((x) >= left && (x) < right && (y) + dy >= seen_top && (y) + dy < seen_bottom \\
     && (x) + dx >= seen_left && (x) + dx < seen_right ? (float)frame[((y) + dy) * width + (x) + dx] : NAN)
 
@@ -130,6 +133,7 @@ KERNEL block_levels(
         const long long by = b / across, first = b % across * THREADS;
         EACH(t) {
             const long long x = first + t;
+            SHIFT_OF(x / SIDE);
             float number = 0, total = 0;
             for (long long y = most(by * SIDE, top); x < width && y < least(least((by + 1) * SIDE, height), bottom);
                  y += LEVEL_STRIDE) {
@@ -195,6 +199,7 @@ KERNEL project(
         const long long begin = most(by * SIDE, top), end = least(least((by + 1) * SIDE, height), bottom);
         EACH(t) {
             const long long x = first + t;
+            SHIFT_OF(x / SIDE);
             float s[5] = {0, 0, 0, 0, 0};
             if (x < width) {
                 const float level = level_at(levels, slopes, 0, by, x / SIDE, blocks_x) + rise(slopes[1], x);
@@ -220,6 +225,7 @@ KERNEL project(
         EACH(t) {
             const long long bx = first / SIDE + t;
             if (t < THREADS / SIDE && bx < blocks_x) {
+                SHIFT_OF(bx);
                 const long long p = most(bx * SIDE, left), q = least((bx + 1) * SIDE, right);
                 const long long a = most(begin, seen_top - dy), c = least(end, seen_bottom - dy);
                 const long long u = most(p, seen_left - dx), v = least(q, seen_right - dx);
@@ -403,15 +409,14 @@ DEVICE float level_between(
 
 // sums (by, bx, 4): see `add_misfit`; a row in `stride` of the window is looked at.
 KERNEL misfit(
-    PLACES, const PIXEL* frame, const float* image, float gain, const float* levels, const float* mean, float part_y,
-    float part_x, long long stride, double* sums)
+    PLACES, const PIXEL* frame, const float* image, float gain, const float* levels, const float* mean,
+    const float* fraction, long long stride, double* sums)
 {
     IN_BLOCKS;
     BLOCKS(b, blocks_y * across) {
         SHARED float columns[4 * THREADS];
         const long long by = b / across, origin = b % across * THREADS;
-        const long long before = most(0, by * SIDE - top), p = most(left, seen_left - dx);
-        const long long q = least(least(width, right), seen_right - dx);
+        const long long before = most(0, by * SIDE - top);
         EACH(t) {
             const long long x = origin + t;
             float s[4] = {0, 0, 0, 0};
@@ -423,9 +428,15 @@ KERNEL misfit(
                 const float* below = image + least(y + 1, bottom - 1) * width;
                 float e[2];
                 for (int k = 0; k < 2; ++k) {
-                    const long long i = x + k;
+                    const long long i = x + k, bx = i / SIDE, block = by * blocks_x + bx;
                     e[k] = NAN;
-                    if (i == 0 || i == width - 1 || i <= p || i >= q - 1) continue;
+                    SHIFT_OF(bx);
+                    const bool begins = bx == 0 || shift[-2] != dy || shift[-1] != dx;
+                    const bool ends = bx >= blocks_x - 1 || shift[2] != dy || shift[3] != dx;
+                    const long long p = most(most(begins ? bx * SIDE : 0, left), seen_left - dx);
+                    const long long q = least(least(ends ? (bx + 1) * SIDE : width, right), seen_right - dx);
+                    if (i == 0 || i >= width - 1 || i <= p || i >= q - 1) continue;
+                    const float part_y = fraction[block], part_x = fraction[blocks_y * blocks_x + block];
                     const float moved = part_y * (below[i] - above[i]) + part_x * (here[i + 1] - here[i - 1]);
                     e[k] = TAKEN(y, i) - gain * here[i] - level_between(levels, mean[0], rows, i, blocks_x)
                         + 0.5f * gain * moved;

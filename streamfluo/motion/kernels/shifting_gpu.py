@@ -1,7 +1,16 @@
-"""Frames on a card resampled at a rigid shift, compared, high-passed, and their hot pixels replaced: the formulas of
-shifting.py, highpass.py and hot_pixels.py."""
+"""Frames on a card resampled at a rigid shift or a displacement field, compared, high-passed, and their hot pixels
+replaced: the formulas of shifting.py, warping.py, highpass.py and hot_pixels.py."""
 
-SHIFTING = """
+from ..interpolation_weights import FOUR_OUTER
+
+EVEN, ODD = (", ".join(f"(float){value!r}" for value in part) for part in FOUR_OUTER.tolist())
+
+SHIFTING = (
+    f"""
+#define EVEN {{ {EVEN} }}
+#define ODD {{ {ODD} }}
+"""
+    + """
 DEVICE long long near(long long at, long long count) { return at < 0 ? 0 : at < count ? at : count - 1; }
 
 // weights (12): along y, then along x; shift_y, shift_x: the integer shifts below: see `shift_frame`.
@@ -27,6 +36,84 @@ KERNEL shift_frame(
                 shifted[y * width + first + t] = (p[0] * x0 + p[1] * x1) + (p[2] * x2 + p[3] * x3)
                     + (p[4] * x4 + p[5] * x5);
         }
+    }
+}
+
+DEVICE void four_weights(float t, float* weights)
+{
+    const float even_of[3] = EVEN, odd_of[3] = ODD, square = t * t;
+    const float even = (even_of[2] * square + even_of[1]) * square + even_of[0];
+    const float odd = ((odd_of[2] * square + odd_of[1]) * square + odd_of[0]) * t;
+    const float middle = 0.5f - even, slope = t - 3.0f * odd;
+    weights[0] = even - odd;
+    weights[1] = middle - slope;
+    weights[2] = middle + slope;
+    weights[3] = even + odd;
+}
+
+// See `warp_frame`; basis_y (py, y), basis_x (px, x), PATCHES_X = px; reach (4, blocks): the least and the largest
+// integer shift along y, then along x.
+KERNEL warp_frame(
+    long long height, long long width, const PIXEL* frame, long long patches_y, const float* patches,
+    const float* basis_y, const float* basis_x, float* warped, int* reach)
+{
+    const long long across = (width + THREADS - 1) / THREADS, count = height * across;
+    BLOCKS(b, count) {
+        SHARED float along[2 * (PATCHES_X + 4)];
+        SHARED int part[4 * THREADS];
+        const long long y = b / across, first = b % across * THREADS;
+        EACH(t) {
+            for (int k = t; k < 2 * (PATCHES_X + 4); k += THREADS) {
+                const int q = k / 2;
+                float sum = 0;
+                for (long long p = 0; p < patches_y && q < PATCHES_X; ++p)
+                    sum += basis_y[p * height + y] * patches[(p * PATCHES_X + q) * 2 + k % 2];
+                along[k] = sum;
+            }
+        }
+        EACH(t) {
+            const long long x = first + t < width ? first + t : width - 1;
+            int below[2];
+            float beyond[2];
+            for (int axis = 0; axis < 2; ++axis) {
+                float shift = 0;
+                for (int q = 0; q < PATCHES_X; q += 5) {
+                    float a[5];
+                    for (int k = 0; k < 5; ++k)
+                        a[k] = basis_x[near(q + k, PATCHES_X) * width + x]
+                            * (q + k < PATCHES_X ? along[2 * (q + k) + axis] : 0);
+                    shift += (a[0] + a[1]) + (a[2] + a[3]) + a[4];
+                }
+                const float floor_ = floorf(shift);
+                below[axis] = (int)floor_;
+                beyond[axis] = (shift - floor_) - 0.5f;
+                part[2 * axis * THREADS + t] = part[(2 * axis + 1) * THREADS + t] = below[axis];
+            }
+            float v[4], w[4], rows[4];
+            four_weights(beyond[0], v);
+            four_weights(beyond[1], w);
+            const long long at = x + below[1];
+            const bool inner = at >= 1 && at < width - 2;
+            for (int k = 0; k < 4; ++k) {
+                const PIXEL* row = frame + near(y + below[0] + k - 1, height) * width;
+                float p[4];
+                for (int j = 0; j < 4; ++j) p[j] = (float)row[near(at + j - 1, width)] * w[j];
+                rows[k] = inner ? (p[0] + p[1]) + (p[2] + p[3]) : ((0 + p[0]) + p[1]) + p[2] + p[3];
+                rows[k] = rows[k] * v[k];
+            }
+            const float inside = (rows[0] + rows[1]) + (rows[2] + rows[3]);
+            if (first + t < width)
+                warped[y * width + x] = inner ? inside : ((0 + rows[0]) + rows[1]) + rows[2] + rows[3];
+        }
+        for (int half = THREADS / 2; half; half /= 2) {
+            EACH(t) {
+                for (int k = 0; k < 4 && t < half; ++k) {
+                    int *own = part + k * THREADS + t, other = own[half];
+                    *own = (k % 2 ? other > *own : other < *own) ? other : *own;
+                }
+            }
+        }
+        EACH(t) { if (t < 4) reach[t * count + b] = part[t * THREADS]; }
     }
 }
 
@@ -128,3 +215,4 @@ KERNEL repair(long long n, const PIXEL* frame, const long long* at, const long l
     }
 }
 """
+)
