@@ -65,7 +65,8 @@ class CardTemplate(FrozenTemplate):
     def here(self) -> Template:
         self._mirrors.on_host()
         twin = object.__new__(FrozenTemplate)
-        twin.__dict__.update(self.__dict__, _total=None, _information=None)
+        own = {"_shifts": self._shifts.copy(), "_sums": self._sums.copy(), "_total": None, "_information": None}
+        twin.__dict__.update(self.__dict__, **own)
         return twin
 
     def on_host(self, pixels: Any) -> np.ndarray:
