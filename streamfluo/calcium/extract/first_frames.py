@@ -11,6 +11,7 @@ from ...core.errors import StateError
 from ...core.state import State, require_array
 from ..banded import read_only
 from ..kernels.initial_frames import deviation_quantile, read_half
+from .card_frame import CardFrame, Frame
 
 _STRIDE = 8  # pixels between those that are compared, at least
 _SIDE = 32  # rows and columns of large frames that are compared as they come: 1024 pixels tell a quantile to 3 %
@@ -117,6 +118,11 @@ def _median(values: np.ndarray) -> np.ndarray:
     return np.nan_to_num(middle)
 
 
+def compared_step(shape: tuple[int, ...]) -> int:
+    """Return how many pixels lie between those of a frame (y, x) that are compared as it comes."""
+    return max(_STRIDE, min(shape) // _SIDE)
+
+
 class SceneWatch:
     """Tells frames that do not show the scene by how many pixels deviate far from the background.
 
@@ -128,9 +134,12 @@ class SceneWatch:
     def __init__(self) -> None:
         self._level, self._odd = np.full(1, _NOISE), np.zeros(1, np.int64)
 
-    def is_odd(self, frame: np.ndarray, mean: np.ndarray, weight: np.ndarray) -> bool:
+    def is_odd(self, frame: Frame, mean: np.ndarray, weight: np.ndarray) -> bool:
         """Return whether a frame (y, x) is a flash or a shutter; mean and weight (y, x) of the background."""
-        step = max(_STRIDE, min(frame.shape) // _SIDE)
+        step = compared_step(mean.shape)
+        if isinstance(frame, CardFrame):
+            mean, weight = (np.ascontiguousarray(image[::step, ::step]) for image in (mean, weight))
+            frame, step = frame.sampled, 1
         value = deviation_quantile(read_only(frame), mean, weight, step, _QUANTILE)
         if value < 0:
             return False

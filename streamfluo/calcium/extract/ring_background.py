@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -23,6 +23,7 @@ from ..kernels.ring_regression import (
     update_ring,
 )
 from .background import Background
+from .card_frame import Frame
 from .components import Components
 
 _MEMORY_FRAMES = 1000.0
@@ -60,6 +61,7 @@ class RingBackground:
         self._bin = max(1, round(radius_px / _BINS_PER_RADIUS))
         size = tuple(max(1, n // self._bin) for n in shape)
         self._radius = radius_px / self._bin
+        self.bin_deviation: Callable[..., None] = bin_deviation  # of frames on a card that of a `CardBuffer`
         self.memory = 1 - 1 / _MEMORY_FRAMES  # what is left of the regressions' sums after a frame
         self._binned, self._ring, self._sums, self._seen, self._known = np.zeros((5, *size), np.float32)
         self._work = rows_of((size[0], size[1]), _SMOOTH)
@@ -67,7 +69,7 @@ class RingBackground:
         self._runs = _no_runs(0, 0)
         self._bin_of = np.zeros(shape[0] * shape[1], np.int32)
         bin_of_pixels(shape, size, self._bin_of)
-        self._whole = np.zeros(size, bool)
+        self.whole = np.zeros(size, bool)
         self._noise, self._slope = np.zeros((2, *size), np.float32)
         self._modes = np.zeros((modes, *size), np.float32)
         self._product, self._square = np.zeros((2, *size))
@@ -83,8 +85,8 @@ class RingBackground:
         zero = np.zeros_like(background.mean)
         self.see(background)
         for mode, binned in zip(background.modes, self._modes, strict=True):
-            bin_deviation(mode * background.noise, zero, background.weight, self._whole, binned, self._seen)
-        bin_deviation(background.noise, zero, background.weight, self._whole, self._noise, self._seen)
+            bin_deviation(mode * background.noise, zero, background.weight, self.whole, binned, self._seen)
+        bin_deviation(background.noise, zero, background.weight, self.whole, self._noise, self._seen)
         for part in frames:
             self._measure(part.astype(np.float32) + first, background, None, 1.0)
         self.update_slopes()
@@ -92,11 +94,11 @@ class RingBackground:
     def see(self, background: Background) -> None:
         """Note which bins have no pixel of weight 0, and forget what was computed for patterns of known bins."""
         weight = np.zeros(background.weight.shape, np.float32)
-        bin_deviation(weight, weight, background.weight, self._whole, self._sums, self._seen)
-        self._whole[...] = self._seen == 1
+        bin_deviation(weight, weight, background.weight, self.whole, self._sums, self._seen)
+        self.whole[...] = self._seen == 1
         self._patterns, self._pattern, self._prepared = {}, None, _NOTHING
 
-    def of(self, frame: np.ndarray, background: Background, cells: Components) -> np.ndarray:
+    def of(self, frame: Frame, background: Background, cells: Components) -> np.ndarray:
         """Return the background (rows, columns) of a frame (y, x) [ADU], and gather the frame for the slopes."""
         pattern = self._measure(frame, background, cells, self.memory)
         binned = self._slope * self._ring
@@ -133,9 +135,9 @@ class RingBackground:
         for name, array in self._arrays.items():
             array[...] = require_array(state, f"ring_{name}", array, "extract")
 
-    def _measure(self, frame: np.ndarray, background: Background, cells: Components | None, memory: float) -> _Pattern:
+    def _measure(self, frame: Frame, background: Background, cells: Components | None, memory: float) -> _Pattern:
         """Bin what mean, components and modes leave of a frame, and average it over each ring."""
-        bin_deviation(frame, background.mean, background.weight, self._whole, self._binned, self._seen)
+        self.bin_deviation(frame, background.mean, background.weight, self.whole, self._binned, self._seen)
         if cells is not None:
             self.prepare(cells)
             self._binned -= self._of_cells
