@@ -71,11 +71,12 @@ class CardBuffer(Buffer):
     def __init__(self, of: Buffer, memory: CardMemory, background: Background, cells: Components) -> None:
         self.__dict__.update(of.__dict__)
         self._there, self._background, self._cells, self._whole = memory, background, cells, None
-        pictures = (background.mean,), (background.weight,), background.modes
-        there = (memory.mean,), (memory.weight,), memory.modes
-        for kept, arrays in zip((memory.frames, memory.bins, *there), (of.frames, of.bins, *pictures), strict=True):
-            for place, array in zip(kept, arrays, strict=True):  # one by one: an upload's memory is kept
-                place[...] = memory.card.put(array)
+        for there, here in (
+            *zip(memory.frames, of.frames, strict=True), *zip(memory.bins, of.bins, strict=True),
+            *zip(memory.modes, background.modes, strict=True),
+            (memory.mean, background.mean), (memory.weight, background.weight),
+        ):  # fmt: skip
+            there[...] = memory.card.put(here)  # one by one: an upload's memory is kept
         for name in ("frames", "bins", "_total", "white"):
             del self.__dict__[name]
         del self._arrays["frames"], self._arrays["bins"]

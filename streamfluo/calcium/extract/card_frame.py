@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -60,10 +59,10 @@ class CardFrame(NamedTuple):
 Frame = np.ndarray | CardFrame
 
 
-def frames_in(block: Block, step: int) -> Sequence[Frame]:
+def frames_in(block: Block, step: int) -> list[Frame]:
     """Return the frames of a block where they are; of those on a card every step-th row and column is read together."""
     if not isinstance(block, CardBlock):
-        return block.pixels
+        return list(block.pixels)
     frames = CardFrames(block, step)
     return [CardFrame(frames, t) for t in range(len(block))]
 
