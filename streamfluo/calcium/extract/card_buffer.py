@@ -6,58 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from ...core.card import Card
-from ...core.spec import Spec
 from ...core.state import State
-from ..kernels.demixing import LIMIT, ROWS
-from ..kernels.demixing_gpu import PROJECTION, WHITENING
-from ..kernels.residual import STEP
-from ..kernels.residual_gpu import RESIDUAL
-from ..kernels.ring_regression_gpu import BIN_DEVIATION
 from .background import Background
 from .buffer import SCALE, Buffer
+from .card_memory import FOOTPRINT, MEAN, MODES, CardMemory
 from .components import BINS, Components, Packed
-from .params import ExtractParams, box_of
 
-FOOTPRINT, MEAN = 1, 2  # what a change is of
-_ROOM = 512  # components that there is room for at first
 _TOGETHER = 8  # changes go to the card in multiples of so many, so that the memory of uploads is used again
-_PROJECT_THREADS, _MODES = 128, 4
-
-
-class CardMemory:
-    """What extraction needs on a card, all of it taken at once, and its kernels there.
-
-    Bytes at 512 × 512: 52 M for a window of 100 frames, 21 M for the bins, 6 M for pictures, and 1.3 M of footprints.
-    """
-
-    def __init__(self, card: Card, params: ExtractParams, spec: Spec, bin_frames: int) -> None:
-        xp, (height, width), modes = card.xp, spec.shape, params.background_components
-        self.card, self.shape, self.box_shape = card, spec.shape, box_of(params, spec.shape)
-        self.frames = xp.zeros((params.window_frames, height, width), np.int16)
-        self.bins = xp.zeros((BINS, height, width), np.int16)
-        self.mean, self.weight, self.total = xp.zeros((3, height, width), np.float32)
-        self.modes = xp.zeros((modes, height, width), np.float32)
-        self.kept, self.columns = (xp.zeros(size, np.float32) for size in ((-(-height // ROWS), width), (modes, width)))
-        self.no_ring, self.no_pairs = xp.zeros((1, 1), np.float32), xp.zeros((1, 2), np.int32)
-        self.no_activity = xp.zeros(1, np.float64)
-        self.small = (max(1, height // 2), max(1, width // 2))
-        self.room = 0
-        self.make_room(1)
-        self.whiten = card.compiled(WHITENING, PIXEL=spec.dtype, LIMIT=int(LIMIT), ROWS=ROWS)
-        self.project = card.compiled(PROJECTION, THREADS=_PROJECT_THREADS)["project_boxes"]
-        given = {"BIN": bin_frames, "STEP": int(STEP), "FOOTPRINT": FOOTPRINT, "MEAN": MEAN}
-        self.residual = card.compiled(RESIDUAL, **given)
-        self.bin_deviation = card.compiled(BIN_DEVIATION, PIXEL=spec.dtype)["bin_deviation"]
-
-    def make_room(self, components: int) -> None:
-        """Have room for so many components; what is known of their footprints is forgotten where it was too little."""
-        if components > self.room:
-            xp, self.room = self.card.xp, max(_ROOM, 1 << (components - 1).bit_length())
-            self.box = xp.zeros((self.room, *self.box_shape), np.float32)
-            self.origin = xp.zeros((self.room, 2), np.int32)
-            self.products = xp.zeros(self.room + _MODES, np.float64)
-            self.gathered = xp.zeros(self.small[0] * self.small[1] + self.box.size, np.float32)
 
 
 class CardBuffer(Buffer):
@@ -70,7 +25,7 @@ class CardBuffer(Buffer):
 
     def __init__(self, of: Buffer, memory: CardMemory, background: Background, cells: Components) -> None:
         self.__dict__.update(of.__dict__)
-        self._there, self._background, self._cells, self._whole = memory, background, cells, None
+        self._there, self._background, self._cells = memory, background, cells
         for there, here in (
             *zip(memory.frames, of.frames, strict=True), *zip(memory.bins, of.bins, strict=True),
             *zip(memory.modes, background.modes, strict=True),
@@ -85,10 +40,10 @@ class CardBuffer(Buffer):
 
     def whitened(self, frame: Any, background: Background, activity: Packed, cells: Components) -> Packed:
         """Store the next frame (y, x); return its products with the footprints (K,) and with the modes (M,)."""
-        self._send_changes()
+        self.send()
         memory, (mode, binned), modes = self._there, activity, len(background.modes)
         pictures = memory.mean, memory.weight, memory.modes, modes
-        ring = memory.no_ring if binned.size == 1 else memory.card.put(binned)
+        ring = memory.no_ring if isinstance(binned, np.ndarray) and binned.size == 1 else binned
         expected = _four(mode)
         whiten, slot = memory.whiten, self.slot
         height, width = memory.shape
@@ -106,7 +61,7 @@ class CardBuffer(Buffer):
     ) -> tuple[np.ndarray, np.ndarray]:
         """Store the residual of the bin that ends now, write it summed 2 × 2 to `binned`; return the boxes of the
         components in it, one below the other (K · h, w), and where each lies there (K, 2)."""
-        self._send_changes()
+        self.send()
         memory, n, (h, w), (height, width) = self._there, cells.count, cells.box_shape, self._there.shape
         activity = memory.card.put(cells["bin_sum"]) if n else memory.no_activity
         modes, tiles = len(background.modes), -(-height // 16) * -(-width // 16)
@@ -140,7 +95,7 @@ class CardBuffer(Buffer):
         memory, order = self._there, self.bin_order()
         if not len(order):
             return
-        self._send([])
+        self._send()
         n, (h, w) = len(order), cells.box_shape
         there = memory.card.put(np.ascontiguousarray(activity, np.float64))
         memory.residual["subtract_from_bins"].items(
@@ -149,7 +104,7 @@ class CardBuffer(Buffer):
 
     def past_of(self, cells: Components, background: Background, k: int) -> np.ndarray:
         slots = self.slots()
-        self._send([])
+        self._send()
         products = self._listed(np.column_stack((np.full(len(slots), k), slots)))
         near = slice(cells.neighbours[k])
         products -= self.modes[slots] @ cells.mode_overlap[k]
@@ -160,7 +115,7 @@ class CardBuffer(Buffer):
         """Find the products (slots, K) that are NaN; return no frames."""
         j, k = np.nonzero(np.isnan(products))
         if len(j):
-            self._send([])
+            self._send()
             products[j, k] = self._listed(np.column_stack((k, slots[j])))
         return np.zeros((1, 1), np.int16)
 
@@ -168,20 +123,12 @@ class CardBuffer(Buffer):
         order = self.bin_order()
         return self._there.card.get(self._there.bins[order[-1]]) if len(order) else None
 
-    def bin_deviation(
-        self, frame: Any, mean: np.ndarray, weight: np.ndarray, whole: np.ndarray, out: np.ndarray, seen: np.ndarray
-    ) -> None:
-        """`banded.bin_deviation` of a frame on the card, with mean and weight there as of the last one."""
-        self._send_changes()
-        memory = self._there
-        if self._whole is None:
-            self._whole = memory.card.put(whole.view(np.uint8))
-            self._deviation = memory.card.xp.zeros((2, *out.shape), np.float32)
-        memory.bin_deviation.items(
-            out.size, frame.there, *memory.shape, memory.mean, memory.weight, self._whole, *out.shape,
-            self._deviation[0], self._deviation[1],
-        )  # fmt: skip
-        out[...], seen[...] = memory.card.get(self._deviation)
+    def send(self, beside: np.ndarray | None = None) -> Any:
+        """Have the card know footprints and mean image as they are; return an array (n,) float32 that goes along."""
+        (h, w), background = self._there.box_shape, self._background
+        means = [((y, x), background.mean[y : y + h, x : x + w]) for y, x in sorted(background.unsent)]
+        background.unsent.clear()
+        return self._send(means, beside)
 
     def state(self) -> State:
         get = self._there.card.get
@@ -206,37 +153,35 @@ class CardBuffer(Buffer):
         )  # fmt: skip
         return memory.card.get(memory.products[: n + modes])
 
-    def _send_changes(self) -> None:
-        """Have the card know the footprints and the mean image as they are."""
-        (h, w), background = self._there.box_shape, self._background
-        means = [((y, x), background.mean[y : y + h, x : x + w]) for y, x in sorted(background.unsent)]
-        background.unsent.clear()
-        self._send(means)
-
-    def _send(self, means: list[tuple[tuple[int, int], np.ndarray]]) -> None:
-        """Have the card know the footprints, and the mean image in boxes (h, w) at their corners."""
-        memory, cells = self._there, self._cells
+    def _send(
+        self, means: list[tuple[tuple[int, int], np.ndarray]] | None = None, beside: np.ndarray | None = None
+    ) -> Any:
+        """Have the card know the footprints, and the mean image in boxes (h, w) at their corners, in one upload."""
+        memory, cells, means = self._there, self._cells, means or []
         if cells.count > memory.room:
             memory.make_room(cells.count)
             cells.unsent = set(range(cells.count))
         rows = [k for k in sorted(cells.unsent) if k < cells.count]
         cells.unsent.clear()
-        n, (h, w) = len(rows) + len(means), cells.box_shape
-        if not n:
-            return
-        changes = np.zeros((-(-n // _TOGETHER) * _TOGETHER, 4 + h * w), np.int32)
+        many, n, (h, w) = len(rows), len(rows) + len(means), cells.box_shape
+        extra = 0 if beside is None else beside.size
+        upload = np.zeros(extra + -(-n // _TOGETHER) * _TOGETHER * (4 + h * w), np.int32)
+        if not upload.size:
+            return None
+        if beside is not None:
+            upload[:extra] = beside.reshape(-1).view(np.int32)
+        changes = upload[extra:].reshape(-1, 4 + h * w)
         values = changes.view(np.float32)[:, 4:]
-        many = len(rows)
         changes[:many, 0], changes[:many, 1], changes[:many, 2:4] = FOOTPRINT, rows, cells.origin[rows]
         values[:many] = cells.box[rows].reshape(many, h * w)
         for place, (corner, image) in enumerate(means, many):
             changes[place, 0], changes[place, 2:4], values[place] = MEAN, corner, image.reshape(-1)
-        there = memory.card.put(changes)
-        memory.residual["take_changes"].items(
-            n * h * w, there, there.view(np.float32), n, h, w, memory.shape[1], memory.box, memory.origin, memory.mean
-        )
+        there = memory.card.put(upload)
+        floats, kept = there.view(np.float32), (memory.box, memory.origin, memory.mean)
+        memory.residual["take_changes"].items(n * h * w, there[extra:], floats[extra:], n, h, w, memory.shape[1], *kept)
+        return floats[:extra]
 
 
 def _four(amounts: np.ndarray) -> list[np.float32]:
     """Return amounts of background modes (M,) as kernels take them."""
-    return [*amounts.astype(np.float32), *np.zeros(_MODES - len(amounts), np.float32)]
+    return [*amounts.astype(np.float32), *np.zeros(MODES - len(amounts), np.float32)]

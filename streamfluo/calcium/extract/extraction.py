@@ -14,14 +14,16 @@ from .acceptance import EVIDENCE_PER_SNR, add_component, is_acceptable, is_error
 from .activity import Deconvolution
 from .background import Background
 from .buffer import Buffer
-from .card_buffer import CardBuffer, CardMemory
+from .card_buffer import CardBuffer
 from .card_frame import Frame
+from .card_memory import CardMemory
+from .card_ring import CardRing
 from .components import REJECTED, Components
 from .detection import Candidate, Detector, binned_2x2
 from .duplicates import find_duplicate, join
 from .footprint_update import due_for_update, refine_footprint, to_remove, update_statistics
 from .learned_acceptance import Seen, are_cells
-from .params import ExtractParams, box_of
+from .params import ExtractParams, box_of, ring_radius_px_of
 from .pieces import Signals, merge_pieces
 from .proposal import propose
 from .recentring import recentre
@@ -61,7 +63,7 @@ class Extraction:
     def _reset(self) -> None:
         shape, modes, window = self.shape, self.params.background_components, self.params.window_frames
         self.background = Background(shape, modes)
-        radius = self.params.ring_radius_px or 3 * self.params.neuron_sigma_px
+        radius = ring_radius_px_of(self.params)
         self._ring = RingBackground(shape, radius, modes) if self.params.background == "ring" else None
         self._settled = SettledTraces(self._deconvolution.interval_s)
         self.cells = Components(shape, self._box, modes, window, self._offset_adu, self._settled.samples)
@@ -154,7 +156,7 @@ class Extraction:
         buffer = self._buffer = CardBuffer(self._buffer, memory, self.background, self.cells)
         self.seen = self.seen._replace(buffer=buffer)
         if self._ring is not None:
-            self._ring.bin_deviation = buffer.bin_deviation
+            self._ring = CardRing(self._ring, memory, buffer, self.background)
 
     def process(self, index: int, frame: Frame) -> LiveValues:
         """Process the next frame (y, x); return the values of the accepted components.

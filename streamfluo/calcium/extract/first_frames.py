@@ -11,10 +11,8 @@ from ...core.errors import StateError
 from ...core.state import State, require_array
 from ..banded import read_only
 from ..kernels.initial_frames import deviation_quantile, read_half
-from .card_frame import CardFrame, Frame
+from .card_frame import STRIDE, CardFrame, Frame, compared_step
 
-_STRIDE = 8  # pixels between those that are compared, at least
-_SIDE = 32  # rows and columns of large frames that are compared as they come: 1024 pixels tell a quantile to 3 %
 _QUANTILE = 0.9  # of |deviation|: what changes a tenth of the field is no cell
 _FACTOR, _LEAST = 3.0, 10.0  # times what is usual, and noise σ: a flash or a shutter; cells of a dense field reach 5
 _NOISE = 1.645  # that quantile of noise alone
@@ -47,7 +45,7 @@ class FirstFrames(Sequence[np.ndarray]):
 
         Compared with the last quarter: what is dark at first and lit then is left out while it is dark.
         """
-        sample = np.stack([part[::_STRIDE, ::_STRIDE].ravel().astype(np.float32) for part in self._stored])
+        sample = np.stack([part[::STRIDE, ::STRIDE].ravel().astype(np.float32) for part in self._stored])
         with np.errstate(invalid="ignore"):
             usual = _median(sample[-max(1, len(sample) // 4) :])
             spread = _median(np.abs(np.diff(sample, axis=0))) / np.float32(0.9539)
@@ -116,11 +114,6 @@ def _median(values: np.ndarray) -> np.ndarray:
     known = np.isfinite(values).sum(0)
     middle = np.take_along_axis(order, np.maximum(known - 1, 0)[None] // 2, axis=0)[0]
     return np.nan_to_num(middle)
-
-
-def compared_step(shape: tuple[int, ...]) -> int:
-    """Return how many pixels lie between those of a frame (y, x) that are compared as it comes."""
-    return max(_STRIDE, min(shape) // _SIDE)
 
 
 class SceneWatch:

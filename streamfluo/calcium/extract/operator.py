@@ -29,12 +29,11 @@ from ..summary import IMAGES
 from ..volume.volume_cells import VolumeCells
 from . import results as snapshots
 from .activity import Deconvolution
-from .card_buffer import CardMemory
 from .card_frame import Frame, frames_in, on_host
+from .card_memory import CardMemory
 from .cell_probability import WEIGHTS, load_weights
 from .curation import TAKES, Curation
 from .extraction import BIN, LiveValues
-from .first_frames import compared_step
 from .frozen_extraction import FrozenExtraction
 from .initialisation import compile_following, compile_kernels, compile_on_card, compile_search, compile_traces
 from .learned_acceptance import size_doubts
@@ -206,7 +205,7 @@ class Extract(Freezable):
         counts: list[tuple[int, int]] = []
         valid, shift_px = valid_frames(block, inputs), shift_of(block, inputs)
         picture = inputs.get(STRUCTURE)
-        for t, frame in enumerate(frames_in(block, compared_step(self.spec.shape))):
+        for t, frame in enumerate(frames_in(block, self._memory)):
             if t == len(block) - 1 and isinstance(picture, np.ndarray) and self._learning is None:
                 self._live.extraction.catch_up()
                 self._structure.take(picture, block.stop)

@@ -139,6 +139,11 @@ def box_of(params: ExtractParams, shape: tuple[int, int]) -> tuple[int, int]:
     return min(side, shape[0]), min(side, shape[1])
 
 
+def ring_radius_px_of(params: ExtractParams) -> float:
+    """Return the inner radius of the ring [px]."""
+    return params.ring_radius_px or 3 * params.neuron_sigma_px
+
+
 def delay_frames_of(params: ExtractParams, interval_s: float) -> int:
     """How many frames after the initial ones what was learned takes over: of 200 at 30 a second 120, which are 4 s.
 
