@@ -1,0 +1,233 @@
+"""`extract` on a card: the processor's cells and traces of whole movies, whatever happens meanwhile."""
+
+import numpy as np
+import pytest
+from toys import Movie
+
+from streamfluo import Block, Spec, create, open_session
+from streamfluo.calcium.extract.card_buffer import CardBuffer
+from streamfluo.core.card import using_card
+from streamfluo.core.decision import Decision
+from streamfluo.engine.config import parse_config
+from streamfluo.engine.engine import Engine
+from streamfluo.simulate import calcium
+from streamfluo.testing.host_card import HostCard
+from streamfluo.testing.strict_card import StrictCard
+from streamfluo.testing.subject import copied, flat, joined, same
+
+SHAPE, FRAMES, INTERVAL_S = (64, 72), 360, 1 / 30
+SETTINGS = {"init_frames": 80, "init_delay_frames": 20, "window_frames": 60, "neuron_sigma_px": 3.0, "decay_s": 0.4}
+RUNS = {
+    "modes": {"background": "low_rank"},
+    "a ring": {},
+    "a ring, first order": {"ar_order": 1, "ring_radius_px": 7.0, "background_components": 1},
+    "first frames searched": {"init": "greedy", "background_components": 3},
+    "pieces of any shape": {"shape": "any", "accept": "learned", "min_snr": 1.0},
+}  # fmt: skip
+TOLERANCE = 1e-9
+
+
+@pytest.fixture(scope="module")
+def scene():
+    """A movie of moving cells, and their true footprints."""
+    movie, truth = calcium(
+        frames=FRAMES, shape=SHAPE, neuron_sigma_px=3.0, neurons=8, signal=1.0, motion_px=0.0, spike_rate_hz=1.0,
+        seed=4,
+    )  # fmt: skip
+    return movie, truth
+
+
+@pytest.fixture(autouse=True)
+def card():
+    card = Counted()
+    with using_card(card):
+        yield card
+
+
+class Counted(StrictCard):
+    """Counts how often the host waits for the card, and what comes back."""
+
+    waits = 0
+
+    def put(self, pixels):
+        self.waits += 1
+        return super().put(pixels)
+
+    def get(self, array):
+        self.waits += 1
+        return super().get(array)
+
+
+def with_rims(movie):
+    """Floats as motion hands them on: rims of up to nine pixels, half of the frames without, and a hole."""
+    movie, rng = movie.astype(np.float32), np.random.default_rng(7)
+    for frame in movie[::2]:
+        y, x = rng.integers(0, 10, 2)
+        frame[:y] = frame[:, len(frame[0]) - x :] = np.nan
+    movie[200:210, 20:23, 30:33] = np.nan
+    return movie
+
+
+class Run:
+    """A run of a movie on a device, in blocks of some sizes."""
+
+    def __init__(self, device, movie, params=(), sizes=(1, 7)):
+        self.operator = create(
+            "extract", Spec(SHAPE, movie.dtype, INTERVAL_S), device, **{**SETTINGS, **dict(params)}
+        )
+        self.movie, self.sizes, self.outputs = movie, sizes, []
+
+    def feed(self, start, stop, inputs=()):
+        n = 0
+        while start < stop:
+            upto = min(start + self.sizes[n % len(self.sizes)], stop)
+            given = {name: values[start:upto] for name, values in dict(inputs).items()}
+            times = np.arange(start, upto) * 33_000_000
+            self.outputs.append(copied(flat(self.operator.update(Block(start, times, self.movie[start:upto]), given))))
+            start, n = upto, n + 1
+        return self
+
+    def results(self):
+        outputs = [*self.outputs, copied(flat(self.operator.finish()))]
+        snapshots = {f"snapshot {name}": array for name, array in copied(self.operator.read()).items()}
+        return joined(self.operator, outputs) | snapshots
+
+    @property
+    def cells(self):
+        return self.operator._live.extraction.cells
+
+    @property
+    def on_card(self):
+        return isinstance(self.operator._live.extraction.recent[0], CardBuffer)
+
+
+def whole(device, movie, params=(), inputs=()):
+    run = Run(device, movie, params).feed(0, FRAMES, inputs)
+    assert run.on_card == (device == "gpu")
+    return run
+
+
+def agree(there, here, least=5):
+    assert here.cells["accepted"].sum() >= least
+    same(there.results(), here.results(), "on the card", TOLERANCE)
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_a_whole_movie_gives_the_processors_cells_and_traces(name, scene):
+    agree(*(whole(device, scene[0], RUNS[name]) for device in ("gpu", "cpu")))
+
+
+@pytest.mark.parametrize("name", ["modes", "a ring"])
+def test_so_do_floats_with_rims_that_were_not_seen(name, scene):
+    agree(*(whole(device, with_rims(scene[0]), RUNS[name]) for device in ("gpu", "cpu")))
+
+
+def test_seeds_gaps_and_frames_that_are_not_valid_are_taken_as_on_the_processor(scene):
+    movie, truth = scene
+    masks = (truth["A"] > 0.3 * truth["A"].max((1, 2), keepdims=True)).astype(np.float32)
+    masks = np.concatenate((masks, np.roll(masks[:1], 2, 2), np.zeros((1, *SHAPE), np.float32)))  # one twice, one empty
+    valid = np.ones(FRAMES)
+    valid[[90, 210, 211, 300]] = 0
+    movie = movie.copy()
+    movie[250:253] = 9 * movie.max()  # a flash
+    runs = []
+    for device in ("gpu", "cpu"):
+        run = Run(device, movie, {"init": "seeded", "seeds": masks}).feed(0, 180, {"valid": valid})
+        run.operator.gap(180, 20)
+        runs.append(run.feed(200, FRAMES, {"valid": valid}))
+    assert runs[0].on_card
+    assert runs[0].operator.doubt() == runs[1].operator.doubt() != ""
+    agree(*runs)
+
+
+def test_cells_that_people_reject_merge_and_take_apart_are_so_on_the_card(scene):
+    runs = []
+    for device in ("gpu", "cpu"):
+        run = Run(device, scene[0], {"init": "seeded", "seeds": [[20, 20], [20, 23], [40, 50]]}).feed(0, 200)
+        for n, (verb, ids) in enumerate([("merge", (0, 1)), ("reject", (2,)), ("undo", ()), ("undo", ())]):
+            run.operator.decide(Decision("extract", verb, ids)).make()
+            run.feed(200 + 30 * n, 230 + 30 * n)
+        runs.append(run.feed(320, FRAMES))
+    agree(*runs, least=3)
+
+
+def test_a_scene_that_changes_is_learned_anew_and_goes_back_to_the_card(scene):
+    movie = np.random.default_rng(2).poisson(20, scene[0].shape).astype(np.uint16)
+    movie[130:] += 2000
+    runs = [Run(device, movie).feed(0, FRAMES) for device in ("gpu", "cpu")]
+    assert runs[0].on_card
+    assert runs[0].cells.next_id == runs[1].cells.next_id
+    same(runs[0].results(), runs[1].results(), "on the card", TOLERANCE)
+
+
+@pytest.mark.parametrize("at", [50, 95, 203])  # first frames are collected, learned from, over
+@pytest.mark.parametrize("devices", [("gpu", "cpu"), ("cpu", "gpu"), ("gpu", "gpu")], ids=str)
+def test_a_run_goes_on_on_either_device_from_the_state_of_the_other(devices, at, scene):
+    first, second = (Run(device, scene[0]) for device in devices)
+    first.feed(0, at)
+    second.operator.restore(first.operator.state())
+    second.outputs = first.outputs
+    agree(second.feed(at, FRAMES), whole("cpu", scene[0]))
+
+
+def test_what_is_frozen_takes_a_part_on_the_card(scene):
+    runs = []
+    for device in ("gpu", "cpu"):
+        run = Run(device, scene[0]).feed(0, 220)
+        run.operator.freeze()
+        run.feed(100, 200)
+        run.operator.begin_part()
+        runs.append(run.feed(200, FRAMES))
+    agree(*runs)
+
+
+def test_frames_stay_on_the_card_and_the_host_waits_three_times_a_frame(scene, card):
+    """Beside that once in five frames, for the residuals of the bin, and for each candidate."""
+    run = Run("gpu", scene[0], sizes=(1,)).feed(0, 200)
+    frames = 100
+    waits, got = card.waits, card.bytes_got
+    run.feed(200, 200 + frames)
+    block = scene[0][0].nbytes
+    assert (card.waits - waits) / frames <= 4.2  # 1 of them is the frame's own way to the card
+    assert (card.bytes_got - got) / frames < 0.6 * block
+    waits = card.waits
+    run = Run("gpu", scene[0], RUNS["modes"], sizes=(1,)).feed(0, 200)
+    waits = card.waits
+    run.feed(200, 200 + frames)
+    assert (card.waits - waits) / frames <= 4.2
+
+
+def test_a_chain_of_the_engine_runs_extract_behind_motion_on_the_card(scene, tmp_path):
+    """Cells and traces are those of the processor, and of the frames only the first ones come to the host."""
+    text = """
+[chain]
+device = "{device}"
+[record]
+raw = false
+[[step]]
+kind = "motion"
+[[step]]
+kind = "extract"
+params = {{ init_frames = 80, init_delay_frames = 20, window_frames = 60, neuron_sigma_px = 3.0, decay_s = 0.4 }}
+"""
+    found = {}
+    for device in ("gpu", "cpu"):
+        cells = [Block(n, np.arange(n, n + 4) * 33_000_000, scene[0][n : n + 4]) for n in range(0, FRAMES, 4)]
+        source = Movie(cells, spec=Spec(SHAPE, "uint16", INTERVAL_S))
+        host = HostCard()
+        with using_card(host):
+            engine = Engine(source, parse_config(text.format(device=device)), tmp_path / device)
+            engine.start()
+            assert engine.wait(120)
+        assert engine.error is None
+        session = open_session(tmp_path / device)
+        found[device] = session.values("extract")
+        noted = [(e["step"], e["said"]) for e in session.events if e["event"] == "noted" and "processor" in e["said"]]
+        assert noted == ([("motion", "runs on the processor: it has no twin on a card")] if device == "gpu" else [])
+    assert found["cpu"]["present"][-1].sum() >= 3
+    for name, values in found["cpu"].items():
+        columns = values if hasattr(values, "items") else {"": values}
+        for column, array in columns.items():
+            other = found["gpu"][name][column] if column else found["gpu"][name]
+            if np.asarray(array).dtype.kind in "fiub":
+                np.testing.assert_allclose(other, array, rtol=1e-6, atol=1e-6, err_msg=f"{name} {column}")
