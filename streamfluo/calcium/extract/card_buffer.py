@@ -61,9 +61,9 @@ class CardBuffer(Buffer):
     ) -> tuple[np.ndarray, np.ndarray]:
         """Store the residual of the bin that ends now, write it summed 2 × 2 to `binned`; return the boxes of the
         components in it, one below the other (K · h, w), and where each lies there (K, 2)."""
-        self.send()
         memory, n, (h, w), (height, width) = self._there, cells.count, cells.box_shape, self._there.shape
-        activity = memory.card.put(cells["bin_sum"]) if n else memory.no_activity
+        there = self.send(cells["bin_sum"])
+        activity = there.view(np.float64) if n else memory.no_activity
         modes, tiles = len(background.modes), -(-height // 16) * -(-width // 16)
         root = np.float32(1 / np.sqrt(self.bin_frames))
         memory.residual["residual_of_bin"].blocks(
@@ -95,16 +95,14 @@ class CardBuffer(Buffer):
         memory, order = self._there, self.bin_order()
         if not len(order):
             return
-        self._send()
         n, (h, w) = len(order), cells.box_shape
-        there = memory.card.put(np.ascontiguousarray(activity, np.float64))
+        there = self._send(beside=np.ascontiguousarray(activity, np.float64)).view(np.float64)
         memory.residual["subtract_from_bins"].items(
             n * h * w, memory.bins, *memory.shape, int(order[0]), n, BINS, k, memory.box, memory.origin, there, h, w
         )
 
     def past_of(self, cells: Components, background: Background, k: int) -> np.ndarray:
         slots = self.slots()
-        self._send()
         products = self._listed(np.column_stack((np.full(len(slots), k), slots)))
         near = slice(cells.neighbours[k])
         products -= self.modes[slots] @ cells.mode_overlap[k]
@@ -115,7 +113,6 @@ class CardBuffer(Buffer):
         """Find the products (slots, K) that are NaN; return no frames."""
         j, k = np.nonzero(np.isnan(products))
         if len(j):
-            self._send()
             products[j, k] = self._listed(np.column_stack((k, slots[j])))
         return np.zeros((1, 1), np.int16)
 
@@ -124,7 +121,7 @@ class CardBuffer(Buffer):
         return self._there.card.get(self._there.bins[order[-1]]) if len(order) else None
 
     def send(self, beside: np.ndarray | None = None) -> Any:
-        """Have the card know footprints and mean image as they are; return an array (n,) float32 that goes along."""
+        """Have the card know footprints and mean image as they are; return an array that goes along, flat, as int32."""
         (h, w), background = self._there.box_shape, self._background
         means = [((y, x), background.mean[y : y + h, x : x + w]) for y, x in sorted(background.unsent)]
         background.unsent.clear()
@@ -141,7 +138,7 @@ class CardBuffer(Buffer):
         found, most = [], self._there.room
         for first in range(0, len(pairs), most):
             part = np.ascontiguousarray(pairs[first : first + most], np.int32)
-            found.append(self._projected(len(part), self._there.card.put(part), 0, 0, listed=1))
+            found.append(self._projected(len(part), self._send(beside=part), 0, 0, listed=1))
         return np.concatenate(found)
 
     def _projected(self, n: int, pairs: Any, slot: int, modes: int, listed: int = 0) -> np.ndarray:
@@ -164,7 +161,7 @@ class CardBuffer(Buffer):
         rows = [k for k in sorted(cells.unsent) if k < cells.count]
         cells.unsent.clear()
         many, n, (h, w) = len(rows), len(rows) + len(means), cells.box_shape
-        extra = 0 if beside is None else beside.size
+        extra = 0 if beside is None else beside.nbytes // 4
         upload = np.zeros(extra + -(-n // _TOGETHER) * _TOGETHER * (4 + h * w), np.int32)
         if not upload.size:
             return None
@@ -179,7 +176,7 @@ class CardBuffer(Buffer):
         there = memory.card.put(upload)
         floats, kept = there.view(np.float32), (memory.box, memory.origin, memory.mean)
         memory.residual["take_changes"].items(n * h * w, there[extra:], floats[extra:], n, h, w, memory.shape[1], *kept)
-        return floats[:extra]
+        return there[:extra]
 
 
 def _four(amounts: np.ndarray) -> list[np.float32]:

@@ -32,7 +32,7 @@ class CardRing(RingBackground):
         """Return the background (rows, columns) of a frame [ADU], on the card, and gather the frame for the slopes."""
         self.prepare(cells)
         self._prepared = NOTHING
-        of_cells, memory, ring = self._buffer.send(self._of_cells), self._memory, self._there
+        of_cells, memory, ring = self._buffer.send(self._of_cells).view(np.float32), self._memory, self._there
         told = frame.known
         if self._pattern is None or (told.size and not np.array_equal(told, self._known)):
             self._known = told.astype(np.float32) if told.size else self._known
