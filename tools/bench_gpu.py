@@ -14,6 +14,7 @@ from one frame to its values. A figure is the median over blocks.
 import argparse
 import statistics
 import time
+from typing import Any
 
 import numpy as np
 
@@ -26,7 +27,10 @@ from streamfluo.engine.chain import Chain
 from streamfluo.engine.config import parse_config
 
 INTERVAL_S = 0.002
-CASES = {
+EXTRACT = {"init": "seeded", "init_frames": 32, "init_delay_frames": 32, "decay_s": 2 * INTERVAL_S}
+CELL_PX = 25  # between the seeds of `extract`: 400 at 512 × 512
+COMPARED_FRAMES = {"extract": 320}  # of others 96
+CASES: dict[str, dict[str, Any]] = {
     "moments": {},
     "bin": {"bin_px": 2},
     "sofi": {"order": 4},
@@ -36,7 +40,8 @@ CASES = {
     "motion": {},
     "motion, piecewise": {"mode": "piecewise"},
     "spots": {"sigma_px": 1.3},
-    "extract": {"init_frames": 32, "init_delay_frames": 32},
+    "extract": EXTRACT,
+    "extract, low_rank": {**EXTRACT, "background": "low_rank"},
 }
 CHAIN = """
 [chain]
@@ -75,29 +80,36 @@ def blocks(frames: np.ndarray, size: int, start: int = 0) -> list[Block]:
 def worst(name: str, dtype: str) -> float:
     """Return by how much of its largest value an array that a step gives differs between card and processor, the
     worst of all."""
-    kind, params = name.partition(",")[0], CASES[name]
-    frames = movie(96, 96).astype(dtype)
+    kind, params = name.partition(",")[0], params_of(name, 96)
+    frames = movie(96, COMPARED_FRAMES.get(kind, 96)).astype(dtype)
     found: list[dict[str, np.ndarray]] = []
     for device in ("gpu", "cpu"):
         operator = create(kind, Spec((96, 96), dtype, INTERVAL_S), device, **params)
-        given: dict[str, list[np.ndarray]] = {}
+        given: dict[str, np.ndarray] = {}
         for block in blocks(frames, 32):
             out = operator.update(block)
             for key, value in out.values.items():
                 columns = {f"{key}/{c}": value[c] for c in value} if isinstance(value, Table) else {key: value}
-                for column, array in columns.items():
-                    given.setdefault(column, []).append(np.asarray(array))
+                given |= {f"{column} from {block.index}": np.asarray(array) for column, array in columns.items()}
             if out.block is not None:
-                given.setdefault("frames", []).append(out.block.pixels)
-        found.append({key: np.concatenate(arrays) for key, arrays in given.items()} | dict(operator.read()))
+                given[f"frames from {block.index}"] = out.block.pixels
+        found.append(given | dict(operator.read()))
     most = 0.0
     for key, array in found[1].items():
         if array.shape != found[0][key].shape:
             return float("inf")
         if array.size and array.dtype.kind in "fiub":
             difference = np.abs(np.nan_to_num(found[0][key].astype(float) - array, nan=0.0)).max()
-            most = max(most, float(difference / (np.nanmax(np.abs(array)) or 1)))
+            most = max(most, float(difference / (np.abs(np.nan_to_num(array)).max() or 1)))
     return most
+
+
+def params_of(name: str, side: int) -> dict[str, Any]:
+    """Return the parameters of a case on frames of a side, of `extract` with seeds all over."""
+    if not name.startswith("extract"):
+        return CASES[name]
+    y, x = np.mgrid[CELL_PX // 2 : side - 8 : CELL_PX, CELL_PX // 2 : side - 8 : CELL_PX]
+    return {**CASES[name], "seeds": np.column_stack((y.ravel(), x.ravel())).tolist()}
 
 
 def synchronised(card: Card) -> None:
@@ -107,7 +119,7 @@ def synchronised(card: Card) -> None:
 
 def ms_a_frame(card: Card | None, name: str, frames: np.ndarray, seconds: float) -> tuple[float, int]:
     """Return the median time of a frame in blocks of 32, and the bytes that it reads and hands on at least."""
-    kind, params = name.partition(",")[0], CASES[name]
+    kind, params = name.partition(",")[0], params_of(name, frames.shape[1])
     spec = Spec(frames.shape[1:], frames.dtype.name, INTERVAL_S)
     operator = create(kind, spec, "gpu" if card is not None else "cpu", **params)
     cells = blocks(frames, GRID_FRAMES)

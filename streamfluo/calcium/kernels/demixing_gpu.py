@@ -9,7 +9,8 @@ KERNEL whiten_frame(
     long long columns, float scale, short* stored, float* kept)
 {
     ITEMS(i, height * width) {
-        const long long y = i / width, x = i % width, last_row = rows < 2 ? 0 : rows - 2;
+        const int y = (int)i / (int)width, x = (int)i % (int)width;  // of 32 bits: long ones take several times as long
+        const long long last_row = rows < 2 ? 0 : rows - 2;
         const long long last_column = columns < 2 ? 0 : columns - 2;
         const double v = fmin(fmax((y + 0.5) * rows / height - 0.5, 0.0), rows - 1.0);
         const double u = fmin(fmax((x + 0.5) * columns / width - 0.5, 0.0), columns - 1.0);
@@ -67,8 +68,8 @@ KERNEL project_boxes(
             double sum = 0;
             if (b < pairs) {
                 const short* corner = frame + origin[2 * k] * width + origin[2 * k + 1];
-                for (long long i = t; i < size; i += THREADS)
-                    sum += box[k * size + i] * (float)corner[i / box_width * width + i % box_width];
+                for (int i = t; i < (int)size; i += THREADS)
+                    sum += box[k * size + i] * (float)corner[i / (int)box_width * width + i % (int)box_width];
             } else {
                 for (long long x = t; x < width; x += THREADS) sum += columns[(b - pairs) * width + x];
             }

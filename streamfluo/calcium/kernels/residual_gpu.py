@@ -1,7 +1,7 @@
 """Residuals of bins of frames on a card: one block of threads a tile of 16 × 16 pixels."""
 
 # The operations of `sum_frames`, `subtract_footprints` and `store_bin`, in their order: the same bits. Of a footprint's
-# box the zeros count too, which change nothing.
+# box the zeros count too, which change nothing. Those near a tile are listed by a running sum of flags, in their order.
 RESIDUAL = """
 KERNEL residual_of_bin(
     const short* frames, long long height, long long width, long long first, long long window, float steps,
@@ -11,7 +11,8 @@ KERNEL residual_of_bin(
 {
     BLOCKS(b, ((height + 15) / 16) * ((width + 15) / 16)) {
         SHARED float rest[THREADS];
-        SHARED int near[THREADS];
+        SHARED int place[2][THREADS];
+        SHARED int listed[THREADS];
         const long long across = (width + 15) / 16, top = b / across * 16, left = b % across * 16;
         const long long size = box_height * box_width;
         EACH(t) {
@@ -27,18 +28,25 @@ KERNEL residual_of_bin(
         }
         for (long long start = 0; start < cells; start += THREADS) {
             EACH(t) {
-                near[t] = 0;
+                int near = 0;
                 if (start + t < cells) {
                     const long long v = origin[2 * (start + t)], u = origin[2 * (start + t) + 1];
-                    near[t] = v < top + 16 && v + box_height > top && u < left + 16 && u + box_width > left;
+                    near = v < top + 16 && v + box_height > top && u < left + 16 && u + box_width > left;
                 }
+                place[0][t] = near;
+            }
+            int now = 0;
+            for (int apart = 1; apart < THREADS; apart *= 2) {
+                EACH(t) { place[1 - now][t] = place[now][t] + (t >= apart ? place[now][t - apart] : 0); }
+                now = 1 - now;
+            }
+            EACH(t) {
+                if (place[now][t] > (t ? place[now][t - 1] : 0)) listed[place[now][t] - 1] = (int)start + t;
             }
             EACH(t) {
                 const long long y = top + t / 16, x = left + t % 16;
-                const int some = cells - start < THREADS ? (int)(cells - start) : THREADS;
-                for (int n = 0; n < some; ++n) {
-                    if (!near[n]) continue;
-                    const long long k = start + n, v = y - origin[2 * k], u = x - origin[2 * k + 1];
+                for (int n = 0; n < place[now][THREADS - 1]; ++n) {
+                    const long long k = listed[n], v = y - origin[2 * k], u = x - origin[2 * k + 1];
                     if (v < 0 || v >= box_height || u < 0 || u >= box_width) continue;
                     const float value = box[k * size + v * box_width + u];
                     if (value != 0) rest[t] -= (float)activity[k] * value;
