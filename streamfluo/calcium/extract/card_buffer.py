@@ -59,7 +59,7 @@ class CardBuffer(Buffer):
     def residual_of_bin(
         self, cells: Components, background: Background, mode_sum: np.ndarray, binned: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Store the residual of the bin that ends now, write it summed 2 × 2 to `binned`; return the boxes of the
+        """Store the residual of the bin that ends now, and summed 2 × 2 on the card alone; return the boxes of the
         components in it, one below the other (K · h, w), and where each lies there (K, 2)."""
         memory, n, (h, w), (height, width) = self._there, cells.count, cells.box_shape, self._there.shape
         there = self.send(cells["bin_sum"])
@@ -71,15 +71,14 @@ class CardBuffer(Buffer):
             memory.modes, modes, *_four(-mode_sum), memory.box, memory.origin, activity, n, h, w, root, memory.total,
             memory.bins[self.bin_order()[-1]],
         )  # fmt: skip
-        size = binned.size + n * h * w
         memory.residual["shrink_and_gather"].items(
-            size, memory.total, height, width, *binned.shape, memory.origin, n, h, w, memory.gathered
-        )
-        found = memory.card.get(memory.gathered[:size])
-        binned[...] = found[: binned.size].reshape(binned.shape)
+            binned.size + n * h * w, memory.total, height, width, *binned.shape, memory.origin, n, h, w,
+            memory.maps.binned, memory.gathered,
+        )  # fmt: skip
+        found = memory.card.get(memory.gathered[: n * h * w]) if n else np.zeros(0, np.float32)
         origin = np.zeros((n, 2), np.int32)
         origin[:, 0] = np.arange(n) * h
-        return found[binned.size :].reshape(n * h, w), origin
+        return found.reshape(n * h, w), origin
 
     def bins_at(self, corner: tuple[int, int], box: tuple[int, int]) -> tuple[np.ndarray, np.ndarray, tuple[int, int]]:
         memory, order = self._there, self.bin_order()
@@ -131,6 +130,7 @@ class CardBuffer(Buffer):
         get = self._there.card.get
         return {
             **super().state(), "buffer_frames": get(self._there.frames), "buffer_bins": get(self._there.bins),
+            "binned": get(self._there.maps.binned),
         }  # fmt: skip
 
     def _listed(self, pairs: np.ndarray) -> np.ndarray:

@@ -11,9 +11,10 @@ from ...core.spec import Spec
 from ..kernels.demixing import LIMIT, ROWS
 from ..kernels.demixing_gpu import PROJECTION, WHITENING
 from ..kernels.residual import STEP
-from ..kernels.residual_gpu import RESIDUAL
+from ..kernels.residual_gpu import DETECTION, RESIDUAL
 from ..kernels.ring_regression_gpu import LOOKING, RING_REGRESSION
 from .components import BINS
+from .detection import MAPS, WIDTHS
 from .params import ExtractParams, box_of, ring_radius_px_of
 from .ring_background import grid_of
 
@@ -36,10 +37,27 @@ class RingMemory:
         self.kernels = card.compiled(RING_REGRESSION, PIXEL=dtype)
 
 
+class MapsMemory:
+    """What detection needs on a card: maps at several widths, binned 2 × 2."""
+
+    def __init__(self, card: Card, shape: tuple[int, int]) -> None:
+        xp, n = card.xp, len(WIDTHS)
+        self.arrays = {
+            name: xp.zeros(size, np.float32)
+            for name, size in {
+                "maps": (n, MAPS, *shape), "pooled": (n, 2, *shape), "mean": (n, *shape), "square": (n, *shape),
+                "resting": shape,
+            }.items()
+        }  # fmt: skip
+        self.binned, self.seen = xp.zeros(shape, np.float32), xp.zeros(shape, np.uint8)
+        self.rows, self.marks = xp.zeros((2, n, *shape), np.float32)
+        self.kernels = card.compiled(DETECTION)
+
+
 class CardMemory:
     """What extraction needs on a card, all of it taken at once, and its kernels there.
 
-    Bytes at 512 × 512: 52 M for a window of 100 frames, 21 M for the bins, 6 M for pictures, and 1.3 M of footprints.
+    Bytes at 512 × 512: 52 M for a window of 100 frames, 21 M for the bins, 13 M for pictures and maps, 3 M for boxes.
     """
 
     def __init__(self, card: Card, params: ExtractParams, spec: Spec, bin_frames: int) -> None:
@@ -52,7 +70,7 @@ class CardMemory:
         self.kept, self.columns = (xp.zeros(size, np.float32) for size in ((-(-height // ROWS), width), (modes, width)))
         self.no_ring, self.no_pairs = xp.zeros((1, 1), np.float32), xp.zeros((1, 2), np.int32)
         self.no_activity = xp.zeros(1, np.float64)
-        self.small = (max(1, height // 2), max(1, width // 2))
+        self.maps = MapsMemory(card, (max(1, height // 2), max(1, width // 2)))
         self.room = 0
         self.make_room(1)
         self.whiten = card.compiled(WHITENING, PIXEL=spec.dtype, LIMIT=int(LIMIT), ROWS=ROWS)
@@ -86,4 +104,4 @@ class CardMemory:
             self.box = xp.zeros((self.room, *self.box_shape), np.float32)
             self.origin = xp.zeros((self.room, 2), np.int32)
             self.products = xp.zeros(self.room + MODES, np.float64)
-            self.gathered = xp.zeros(self.small[0] * self.small[1] + self.box.size, np.float32)
+            self.gathered = xp.zeros(self.box.size, np.float32)

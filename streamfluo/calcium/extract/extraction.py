@@ -15,11 +15,12 @@ from .activity import Deconvolution
 from .background import Background
 from .buffer import Buffer
 from .card_buffer import CardBuffer
+from .card_detection import CardDetector
 from .card_frame import Frame
 from .card_memory import CardMemory
 from .card_ring import CardRing
 from .components import REJECTED, Components
-from .detection import Candidate, Detector, binned_2x2
+from .detection import WIDTHS, Candidate, Detector, binned_2x2
 from .duplicates import find_duplicate, join
 from .footprint_update import due_for_update, refine_footprint, to_remove, update_statistics
 from .learned_acceptance import Seen, are_cells
@@ -67,13 +68,12 @@ class Extraction:
         self._ring = RingBackground(shape, radius, modes) if self.params.background == "ring" else None
         self._settled = SettledTraces(self._deconvolution.interval_s)
         self.cells = Components(shape, self._box, modes, window, self._offset_adu, self._settled.samples)
-        self.detector = Detector(shape, (self._cell_px, 1.6 * self._cell_px), self._deconvolution.g**BIN)
+        self.detector = Detector(shape, tuple(w * self._cell_px for w in WIDTHS), self._deconvolution.g**BIN)
         self._buffer = Buffer(shape, modes, window, BIN)
         self.seen = Seen(self.params.neuron_sigma_px, self.background, self._buffer, self._deconvolution)
         self._transients = Transients(self._deconvolution, self.params.decay_s, self.params.rise_s, window)
         self._binned = np.zeros(self.detector.shape, np.float32)
-        self._mode, self._mode_sum = np.zeros((2, modes))
-        self._waiting: list[Candidate] = []
+        (self._mode, self._mode_sum), self._waiting = np.zeros((2, modes)), list[Candidate]()
         self._turn = self._last_index = 0
         self.tables = Tables()
         self.behind = False  # work of the last frame is to be done
@@ -112,7 +112,7 @@ class Extraction:
         for slot in self._buffer.bin_order():
             self.detector.add_bin(binned_2x2(self._buffer.bins[slot] / np.float32(STEP)))
             for candidate in self.detector.candidates(MAX_WAITING):
-                self.detector.suppress(candidate)
+                self.detector.suppress_all([candidate])
                 self._try(candidate)
 
     def _process_all(self, first: np.ndarray, index: list[int], frames: Sequence[np.ndarray]) -> None:
@@ -152,11 +152,11 @@ class Extraction:
         self._record_event(birth, k, "born", reason)
 
     def to_card(self, memory: CardMemory) -> None:
-        """Have frames and bins on a card from now on; what is learned of them stays here."""
+        """Have frames, bins and maps on a card from now on; what is learned of them stays here."""
         buffer = self._buffer = CardBuffer(self._buffer, memory, self.background, self.cells)
         self.seen = self.seen._replace(buffer=buffer)
-        if self._ring is not None:
-            self._ring = CardRing(self._ring, memory, buffer, self.background)
+        self.detector = CardDetector(self.detector, memory, self._binned)
+        self._ring = self._ring and CardRing(self._ring, memory, buffer, self.background)
 
     def process(self, index: int, frame: Frame) -> LiveValues:
         """Process the next frame (y, x); return the values of the accepted components.
@@ -238,8 +238,7 @@ class Extraction:
         if phase == 1 and self._buffer.count > BIN:
             self.detector.add_bin(self._binned)
             self._waiting = (self._waiting + self.detector.candidates(CANDIDATES))[-MAX_WAITING:]
-            for candidate in self._waiting:
-                self.detector.suppress(candidate)
+            self.detector.suppress_all(self._waiting)
         elif self._waiting and self._buffer.count >= FIRST_PROPOSAL_BINS * BIN:
             for _ in range(min(PROPOSALS_PER_FRAME, len(self._waiting))):
                 self._try(self._waiting.pop(0))

@@ -69,17 +69,17 @@ KERNEL residual_of_bin(
 
 KERNEL shrink_and_gather(
     const float* total, long long height, long long width, long long rows, long long columns, const int* origin,
-    long long cells, long long box_height, long long box_width, float* found)
+    long long cells, long long box_height, long long box_width, float* small, float* found)
 {
     ITEMS(i, rows * columns + cells * box_height * box_width) {
         if (i < rows * columns) {
             const long long y = i / columns, x = i % columns;
             const float* a = total + 2 * y * width;
             const float* b = total + (2 * y + 1 < height ? 2 * y + 1 : height - 1) * width;
-            found[i] = width == 1 ? a[0] + b[0] : 0.5f * (a[2 * x] + a[2 * x + 1] + b[2 * x] + b[2 * x + 1]);
+            small[i] = width == 1 ? a[0] + b[0] : 0.5f * (a[2 * x] + a[2 * x + 1] + b[2 * x] + b[2 * x + 1]);
         } else {
             const long long at = i - rows * columns, size = box_height * box_width, k = at / size, p = at % size;
-            found[i] = total[(origin[2 * k] + p / box_width) * width + origin[2 * k + 1] + p % box_width];
+            found[at] = total[(origin[2 * k] + p / box_width) * width + origin[2 * k + 1] + p % box_width];
         }
     }
 }
@@ -124,6 +124,118 @@ KERNEL take_changes(
             }
         } else if (changes[head] == MEAN) {
             mean[(top + p / box_width) * width + left + p % box_width] = value;
+        }
+    }
+}
+"""
+
+# The operations of `smooth`, `standardise_map`, `pool_maps` and `peaks` for both widths at once, in their order: the
+# same bits. Where a pixel is not seen a map is 0.
+DETECTION = """
+DEVICE float sides(const float* at, long long place, long long length, long long step, int k)
+{
+    return (place >= k ? at[-k * step] : 0) + (place + k < length ? at[k * step] : 0);
+}
+
+DEVICE float weigh(const float* at, long long place, long long length, long long step, const float* w, int reach)
+{
+    float sum = 0;
+    for (int k = 1; k <= reach; k += 4) {
+        const float a = w[k] * sides(at, place, length, step, k), b = w[k + 1] * sides(at, place, length, step, k + 1);
+        const float c = w[k + 2] * sides(at, place, length, step, k + 2);
+        const float d = w[k + 3] * sides(at, place, length, step, k + 3);
+        sum = k == 1 ? ((w[0] * at[0] + a) + b) + (c + d) : sum + ((a + b) + (c + d));
+    }
+    return sum;
+}
+
+KERNEL smooth_along_rows(
+    const float* image, long long height, long long width, long long widths, const float* weights, long long reach,
+    float* rows)
+{
+    ITEMS(i, widths * height * width) {
+        const long long n = i / (height * width), p = i % (height * width);
+        rows[i] = weigh(image + p, p % width, width, 1, weights + n * (reach + 1), (int)reach);
+    }
+}
+
+KERNEL standardise(
+    const float* rows, long long height, long long width, long long widths, const float* weights, long long reach,
+    const unsigned char* seen, float largest_0, float largest_1, float rate, float bound, long long maps,
+    long long newest, float* mean, float* variance, float* map)
+{
+    ITEMS(i, widths * height * width) {
+        const long long n = i / (height * width), p = i % (height * width);
+        const float smooth = weigh(rows + i, p / width, height, width, weights + n * (reach + 1), (int)reach);
+        const float largest = n ? largest_1 : largest_0;
+        const float d = smooth - mean[i], before = variance[i] < largest ? variance[i] : largest;
+        const float sigma = sqrtf(before), most = bound * sigma;
+        const float above = d < most ? d : most, limited = above > -most ? above : -most;
+        mean[i] += rate * limited;
+        variance[i] = before + rate * (limited * limited - before);
+        map[(n * maps + newest) * height * width + p] = seen[p] ? d / (sigma > 1e-6f ? sigma : 1e-6f) : 0;
+    }
+}
+
+KERNEL pool(
+    float* map, long long pixels, long long widths, long long maps, long long newest, float factor_0, float factor_1,
+    const float* weights, const unsigned char* seen, float* pooled)
+{
+    ITEMS(i, widths * pixels) {
+        const long long n = i / pixels, p = i % pixels;
+        float* own = map + n * maps * pixels + p;
+        const float now = (n ? factor_1 : factor_0) * own[newest * pixels];
+        own[newest * pixels] = now;
+        float sum = weights[0] * now;
+        for (long long j = 1; j < maps; ++j) sum += own[(newest - j + maps) % maps * pixels] * weights[j];
+        pooled[2 * n * pixels + p] = pooled[(2 * n + 1) * pixels + p];
+        pooled[(2 * n + 1) * pixels + p] = seen[p] ? sum : 0;
+    }
+}
+
+KERNEL divide_pooled(
+    float* pooled, long long pixels, long long widths, float sigma_0, float sigma_1, float decay, float* suppressed)
+{
+    ITEMS(i, widths * pixels) {
+        const long long n = i / pixels, p = i % pixels;
+        pooled[(2 * n + 1) * pixels + p] /= n ? sigma_1 : sigma_0;
+        if (n == 0) suppressed[p] *= decay;
+    }
+}
+
+KERNEL mark_peaks(
+    const float* pooled, long long height, long long width, long long widths, float least, long long radius,
+    const float* suppressed, float* marks)
+{
+    ITEMS(i, widths * height * width) {
+        const long long n = i / (height * width), p = i % (height * width), y = p / width, x = p % width;
+        const float* before = pooled + 2 * n * height * width;
+        const float* now = before + height * width;
+        const float z = before[p];
+        bool peak = z >= least && z >= suppressed[p];
+        for (long long j = y - radius; peak && j <= y + radius; ++j)
+            for (long long c = x - radius; c <= x + radius; ++c)
+                if (j >= 0 && j < height && c >= 0 && c < width && before[j * width + c] > z) peak = false;
+        for (long long j = y - 1; peak && j <= y + 1; ++j)
+            for (long long c = x - 1; c <= x + 1; ++c)
+                if (j >= 0 && j < height && c >= 0 && c < width && now[j * width + c] >= z) peak = false;
+        marks[i] = peak ? z : 0;
+    }
+}
+
+KERNEL suppress_places(
+    const float* places, long long count, long long radius, long long height, long long width, float* suppressed)
+{
+    BLOCKS(b, 1) {
+        for (long long n = 0; n < count; ++n) {
+            EACH(t) {
+                const long long side = 2 * radius + 1;
+                for (long long p = t; p < side * side; p += THREADS) {
+                    const long long y = (long long)places[3 * n] + p / side - radius;
+                    const long long x = (long long)places[3 * n + 1] + p % side - radius;
+                    if (y >= 0 && y < height && x >= 0 && x < width) suppressed[y * width + x] = places[3 * n + 2];
+                }
+            }
         }
     }
 }
