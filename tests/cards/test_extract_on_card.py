@@ -7,7 +7,7 @@ from toys import Movie
 
 from streamfluo import Block, Spec, create, open_session
 from streamfluo.calcium.extract.card_buffer import CardBuffer
-from streamfluo.core.card import using_card
+from streamfluo.core.card import CardLost, using_card
 from streamfluo.core.card_block import CardBlock
 from streamfluo.core.decision import Decision
 from streamfluo.engine.config import parse_config
@@ -204,38 +204,70 @@ def test_frames_stay_on_the_card_and_the_host_waits_for_it_thrice_a_frame(name, 
     assert SHAPE not in card.shapes
 
 
-def test_a_chain_of_the_engine_runs_extract_behind_motion_on_the_card(scene, tmp_path):
-    """Cells and traces are those of the processor, and of the frames only the first ones come to the host."""
-    text = """
+CHAIN = """
 [chain]
 device = "{device}"
 [record]
-raw = false
+raw = {raw}
+checkpoint_s = 0.05
 [[step]]
 kind = "motion"
 [[step]]
 kind = "extract"
 params = {{ init_frames = 80, init_delay_frames = 20, window_frames = 60, neuron_sigma_px = 3.0, decay_s = 0.4 }}
 """
-    found = {}
-    for device in ("gpu", "cpu"):
-        cells = [Block(n, np.arange(n, n + 4) * 33_000_000, scene[0][n : n + 4]) for n in range(0, FRAMES, 4)]
-        source = Movie(cells)
-        source.spec = Spec(SHAPE, "uint16", INTERVAL_S)
-        host = HostCard()
-        with using_card(host):
-            engine = Engine(source, parse_config(text.format(device=device)), tmp_path / device)
-            engine.start()
-            assert engine.wait(120)
-        assert engine.error is None
-        session = open_session(tmp_path / device)
-        found[device] = session.values("extract")
-        noted = [(e["step"], e["said"]) for e in session.events if e["event"] == "noted" and "processor" in e["said"]]
-        assert noted == ([("motion", "runs on the processor: it has no twin on a card")] if device == "gpu" else [])
-    assert found["cpu"]["present"][-1].sum() >= 3
-    for name, values in found["cpu"].items():
-        columns = values if hasattr(values, "items") else {"": values}
-        for column, array in columns.items():
-            other = found["gpu"][name][column] if column else found["gpu"][name]
+
+
+class Lost(HostCard):
+    """A card that is lost once so many things were asked of it."""
+
+    asked, after = 0, 1 << 60
+
+    def check(self):
+        self.asked += 1
+        if self.asked > self.after:
+            raise CardLost("the bus is gone")
+
+
+def session_of(folder, movie, card, device="gpu", raw="false"):
+    """A session of the chain, and what its events say of the processor."""
+    blocks = [Block(n, np.arange(n, n + 4) * 33_000_000, movie[n : n + 4]) for n in range(0, FRAMES, 4)]
+    source = Movie(blocks)
+    source.spec = Spec(SHAPE, "uint16", INTERVAL_S)
+    with using_card(card):
+        engine = Engine(source, parse_config(CHAIN.format(device=device, raw=raw)), folder)
+        engine.start()
+        assert engine.wait(120)
+    assert engine.error is None
+    session = open_session(folder)
+    assert not session.health["muted"]
+    told = [event for event in session.events if event["event"] == "noted" and "processor" in event["said"]]
+    return session.values("extract"), [(event["step"], event["said"]) for event in told]
+
+
+def same_sessions(there, here):
+    assert here["present"][-1].sum() >= 3
+    for name, values in here.items():
+        for column, array in values.items() if hasattr(values, "items") else [("", values)]:
+            other = there[name][column] if column else there[name]
             if np.asarray(array).dtype.kind in "fiub":
                 np.testing.assert_allclose(other, array, rtol=1e-6, atol=1e-6, err_msg=f"{name} {column}")
+            else:
+                np.testing.assert_array_equal(other, array, err_msg=f"{name} {column}")
+
+
+def test_a_chain_of_the_engine_runs_extract_behind_motion_on_the_card(scene, tmp_path):
+    found, told = session_of(tmp_path / "gpu", scene[0], HostCard())
+    assert "extract" not in dict(told)
+    same_sessions(found, session_of(tmp_path / "cpu", scene[0], HostCard(), "cpu")[0])
+
+
+@pytest.mark.parametrize("after", [300, 2500])
+def test_a_card_that_is_lost_amid_an_extraction_costs_no_value(scene, tmp_path, after):
+    """Learning from the first frames, or later, perhaps on the thread that does what a frame leaves to do."""
+    expected, _ = session_of(tmp_path / "cpu", scene[0], HostCard(), "cpu", raw="true")
+    card = Lost()
+    card.after = after
+    found, told = session_of(tmp_path / "gpu", scene[0], card, raw="true")
+    assert "the bus is gone" in dict(told)["extract"]
+    same_sessions(found, expected)
