@@ -7,10 +7,12 @@ from streamfluo import Block, Spec
 from streamfluo.calcium.extract.background import Background
 from streamfluo.calcium.extract.buffer import Buffer
 from streamfluo.calcium.extract.card_buffer import CardBuffer
+from streamfluo.calcium.extract.card_detection import CardDetector
 from streamfluo.calcium.extract.card_frame import compared_step, frames_in
 from streamfluo.calcium.extract.card_memory import CardMemory
 from streamfluo.calcium.extract.card_ring import CardRing
 from streamfluo.calcium.extract.components import Components
+from streamfluo.calcium.extract.detection import Detector
 from streamfluo.calcium.extract.extraction import BIN
 from streamfluo.calcium.extract.params import ExtractParams, box_of, ring_radius_px_of
 from streamfluo.calcium.extract.ring_background import RingBackground
@@ -180,7 +182,12 @@ def test_the_past_of_a_component_and_products_that_are_missing_are_found_from_st
 
 def test_more_components_than_there_is_room_for_get_room(monkeypatch):
     monkeypatch.setattr("streamfluo.calcium.extract.card_memory._ROOM", 4)
-    both = Both((37, 53), "uint16", 2, 9)
+    both = Both((37, 53), "uint16", 2, 3)
+    assert both.memory.room == 4
+    test_a_frame_is_whitened_to_the_same_bits_and_projected_to_the_same_products(both)
+    for scene, cells in zip(both.backgrounds, both.cells, strict=True):
+        for k in range(9):
+            cells.add((k, 2 * k), np.full(cells.box_shape, 0.1 + 0.1 * k, np.float32), scene, 0)
     test_a_frame_is_whitened_to_the_same_bits_and_projected_to_the_same_products(both)
     test_the_past_of_a_component_and_products_that_are_missing_are_found_from_stored_frames(both)
     assert both.memory.room == 16
@@ -218,3 +225,39 @@ def test_what_the_host_asks_of_frames_is_every_so_many_pixels_and_the_bins_that_
                 part = seen[j * 64 // rows : (j + 1) * 64 // rows, c * 83 // columns : (c + 1) * 83 // columns]
                 assert told.known[j, c] == (part.mean() >= 0.5)
     assert not np.all([told.known.all() for told in there])
+
+
+@pytest.mark.parametrize(
+    ("shape", "hidden"), [((64, 50), 5), ((230, 240), 0), ((231, 240), 9), ((9, 70), 0), ((1, 70), 0)], ids=str
+)
+def test_residual_maps_and_the_places_that_peak_in_them_are_the_same_bits(shape, hidden):
+    """Also of pixels that no frame shows, places that are suppressed for a while, and more of them than are asked for.
+
+    Of large maps every fifth row and column tells the noise."""
+    both = Both(shape, "uint16", 2, 0)
+    here = Detector(shape, (1.5, 2.4), 0.6)
+    weight = np.ones(shape, bool)
+    weight[:, :hidden] = False
+    here.see(weight)
+    again = Detector(shape, (1.5, 2.4), 0.6)
+    again.see(weight)
+    rng, binned = both.rng, np.zeros(here.shape, np.float32)
+    there = CardDetector(again, both.memory, binned)
+    places, found = [rng.integers(0, n, 12) for n in here.shape], 0
+    for n in range(30):
+        binned = rng.normal(0, 1, here.shape).astype(np.float32)
+        binned[tuple(places)] += 25 * (n % 6 == 3)
+        both.memory.maps.binned[...] = both.card.put(binned)
+        here.add_bin(binned)
+        there.add_bin(None)
+        for limit in (50, 3):
+            expected = here.candidates(limit)
+            assert there.candidates(limit) == expected
+        found += len(expected)
+        for detector in (here, there):
+            detector.suppress_all(expected)
+        state = there.state()
+        for name, array in here.state().items():
+            np.testing.assert_array_equal(state[name], array, err_msg=f"{name} of bin {n}")
+    assert found >= 3 or shape[0] == 1
+    np.testing.assert_array_equal(there.image(shape), here.image(shape))
