@@ -167,10 +167,15 @@ def test_a_scene_that_changes_is_learned_anew_and_goes_back_to_the_card(scene):
     same(runs[0].results(), runs[1].results(), "on the card", TOLERANCE)
 
 
-@pytest.mark.parametrize("at", [50, 95, 203])  # first frames are collected, learned from, over
-@pytest.mark.parametrize("devices", [("gpu", "cpu"), ("cpu", "gpu"), ("gpu", "gpu")], ids=str)
-def test_a_run_goes_on_on_either_device_from_the_state_of_the_other(devices, at, scene):
-    first, second = (Run(device, scene[0]) for device in devices)
+SOON = [("gpu", "cpu", 203), ("cpu", "gpu", 95), ("gpu", "gpu", 203)]
+LATER = [("gpu", "cpu", 50), ("cpu", "gpu", 50), ("cpu", "gpu", 203), ("gpu", "gpu", 50), ("gpu", "gpu", 95)]
+
+
+@pytest.mark.parametrize(  # while first frames are collected, learned from, over
+    ("one", "other", "at"), [*SOON, *(pytest.param(*case, marks=pytest.mark.slow) for case in LATER)]
+)
+def test_a_run_goes_on_on_either_device_from_the_state_of_the_other(one, other, at, scene):
+    first, second = (Run(device, scene[0]) for device in (one, other))
     first.feed(0, at)
     second.operator.restore(first.operator.state())
     second.outputs = first.outputs
@@ -262,7 +267,7 @@ def test_a_chain_of_the_engine_runs_extract_behind_motion_on_the_card(scene, tmp
     same_sessions(found, session_of(tmp_path / "cpu", scene[0], HostCard(), "cpu")[0])
 
 
-@pytest.mark.parametrize("after", [300, 2500])
+@pytest.mark.parametrize("after", [pytest.param(300, marks=pytest.mark.slow), 2500])
 def test_a_card_that_is_lost_amid_an_extraction_costs_no_value(scene, tmp_path, after):
     """Learning from the first frames, or later, perhaps on the thread that does what a frame leaves to do."""
     expected, _ = session_of(tmp_path / "cpu", scene[0], HostCard(), "cpu", raw="true")

@@ -12,7 +12,7 @@ from .buffer import SCALE, Buffer
 from .card_memory import FOOTPRINT, MEAN, MODES, CardMemory
 from .components import BINS, Components, Packed
 
-_TOGETHER = 8  # changes go to the card in multiples of so many, so that the memory of uploads is used again
+_LEAST = 1024  # numbers in an upload
 
 
 class CardBuffer(Buffer):
@@ -162,12 +162,12 @@ class CardBuffer(Buffer):
         cells.unsent.clear()
         many, n, (h, w) = len(rows), len(rows) + len(means), cells.box_shape
         extra = 0 if beside is None else beside.nbytes // 4
-        upload = np.zeros(extra + -(-n // _TOGETHER) * _TOGETHER * (4 + h * w), np.int32)
-        if not upload.size:
+        if not (extra or n):
             return None
+        upload = np.empty(_rounded(extra + n * (4 + h * w)), np.int32)
         if beside is not None:
             upload[:extra] = beside.reshape(-1).view(np.int32)
-        changes = upload[extra:].reshape(-1, 4 + h * w)
+        changes = upload[extra : extra + n * (4 + h * w)].reshape(n, 4 + h * w)
         values = changes.view(np.float32)[:, 4:]
         changes[:many, 0], changes[:many, 1], changes[:many, 2:4] = FOOTPRINT, rows, cells.origin[rows]
         values[:many] = cells.box[rows].reshape(many, h * w)
@@ -182,3 +182,9 @@ class CardBuffer(Buffer):
 def _four(amounts: np.ndarray) -> list[np.float32]:
     """Return amounts of background modes (M,) as kernels take them."""
     return [*amounts.astype(np.float32), *np.zeros(MODES - len(amounts), np.float32)]
+
+
+def _rounded(n: int) -> int:
+    """Return a size of n or an eighth more: of few sizes, as a card keeps the memory of an upload for the next one."""
+    step = max(_LEAST, 1 << (n.bit_length() - 4))
+    return -(-n // step) * step

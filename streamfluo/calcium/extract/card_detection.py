@@ -62,7 +62,8 @@ class CardDetector(Detector):
             )
 
     def image(self, shape: tuple[int, int]) -> np.ndarray:
-        self.pooled[...] = self._memory.card.get(self._there.arrays["pooled"])
+        xp, pooled = self._memory.card.xp, self._there.arrays["pooled"]
+        self.pooled[:, 1] = self._memory.card.get(xp.ascontiguousarray(pooled[:, 1]))
         return super().image(shape)
 
     def state(self) -> State:
