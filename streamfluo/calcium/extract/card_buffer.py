@@ -186,5 +186,5 @@ def _four(amounts: np.ndarray) -> list[np.float32]:
 
 def _rounded(n: int) -> int:
     """Return a size of n or an eighth more: of few sizes, as a card keeps the memory of an upload for the next one."""
-    step = max(_LEAST, 1 << (n.bit_length() - 4))
+    step = max(_LEAST, 1 << max(0, n.bit_length() - 4))
     return -(-n // step) * step
