@@ -45,8 +45,14 @@ KERNEL mode_columns(
     ITEMS(i, count * width) {
         const float* mode = modes + i / width * height * width;
         const long long x = i % width;
+        const long long n = (height + ROWS - 1) / ROWS;
         float sum = 0;
-        for (long long y = 0; y < height; y += ROWS) sum += kept[y / ROWS * width + x] * mode[y * width + x];
+        for (long long y = 0; y < n; y += 8) {
+            float some[8];  // read together: each addition waits for the one before
+            for (int r = 0; r < 8; ++r)
+                some[r] = y + r < n ? kept[(y + r) * width + x] * mode[(y + r) * ROWS * width + x] : 0;
+            for (int r = 0; r < 8; ++r) sum += some[r];
+        }
         sums[i] = sum;
     }
 }

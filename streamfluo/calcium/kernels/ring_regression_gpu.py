@@ -49,8 +49,14 @@ KERNEL bin_columns(
 {
     ITEMS(i, count * columns) {
         const float* mode = modes + i / columns * rows * columns;
+        const long long x = i % columns;
         float sum = 0;
-        for (long long j = 0; j < rows; ++j) sum += mode[j * columns + i % columns] * binned[j * columns + i % columns];
+        for (long long j = 0; j < rows; j += 8) {
+            float some[8];  // read together: each addition waits for the one before
+            for (int r = 0; r < 8; ++r)
+                some[r] = j + r < rows ? mode[(j + r) * columns + x] * binned[(j + r) * columns + x] : 0;
+            for (int r = 0; r < 8; ++r) sum += some[r];
+        }
         sums[i] = sum;
     }
 }
