@@ -17,6 +17,7 @@ from streamfluo.calcium.extract.extraction import BIN
 from streamfluo.calcium.extract.params import ExtractParams, box_of, ring_radius_px_of
 from streamfluo.calcium.extract.ring_background import RingBackground
 from streamfluo.core.card_block import on_device
+from streamfluo.testing import host_card
 from streamfluo.testing.strict_card import StrictCard
 
 WINDOW = 20
@@ -261,3 +262,22 @@ def test_residual_maps_and_the_places_that_peak_in_them_are_the_same_bits(shape,
             np.testing.assert_array_equal(state[name], array, err_msg=f"{name} of bin {n}")
     assert found >= 3 or shape[0] == 1
     np.testing.assert_array_equal(there.image(shape), here.image(shape))
+
+
+def test_threads_and_blocks_may_come_in_any_order(monkeypatch):
+    """Backwards here: what one of them leaves to another before all have met would be seen."""
+    words = host_card.WORDS
+    for loop in ("long long i = 0; i < (n); ++i", "int b = 0; b < (n); ++b", "int t = 0; t < THREADS; ++t"):
+        name, last = loop.split(" = ")[0], loop.split("< ")[1].split(";")[0]
+        assert loop in words
+        words = words.replace(loop, f"{name} = {last} - 1; {name.split()[-1]} >= 0; --{name.split()[-1]}")
+    monkeypatch.setattr(host_card, "WORDS", words)
+    both = Both((37, 53), "float32", 3, 300)
+    test_a_frame_is_whitened_to_the_same_bits_and_projected_to_the_same_products(both)
+    test_the_residual_of_a_bin_is_the_same_bits_in_the_boxes_and_in_bins_of_2_by_2(both)
+    test_a_change_of_footprints_and_mean_is_seen_by_the_next_frame(Both((37, 53), "float32", 3, 300))
+    test_a_component_is_subtracted_from_the_bins_and_its_box_in_them_read_to_the_same_bits(
+        Both((37, 53), "float32", 3, 300)
+    )
+    test_the_rings_background_is_that_of_the_processor_also_where_bins_are_not_known(((64, 40), "float32", 2, 20))
+    test_residual_maps_and_the_places_that_peak_in_them_are_the_same_bits((64, 50), 5)
