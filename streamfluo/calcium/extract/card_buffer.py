@@ -9,7 +9,7 @@ import numpy as np
 from ...core.state import State
 from .background import Background
 from .buffer import SCALE, Buffer
-from .card_memory import FOOTPRINT, MEAN, MODES, CardMemory
+from .card_memory import FOOTPRINT, MEAN, MODES, PROJECT_THREADS, CardMemory
 from .components import BINS, Components, Packed
 
 _LEAST = 1024  # numbers in an upload
@@ -53,7 +53,7 @@ class CardBuffer(Buffer):
             memory.kept,
         )  # fmt: skip
         whiten["mode_columns"].items(modes * width, memory.kept, height, width, memory.modes, modes, memory.columns)
-        found = self._projected(cells.count, memory.no_pairs, slot, modes)
+        found = self._projected(cells.count, (0, memory.no_pairs, slot, 4), modes)
         return found[: cells.count], found[cells.count :]
 
     def residual_of_bin(
@@ -101,12 +101,13 @@ class CardBuffer(Buffer):
         )
 
     def past_of(self, cells: Components, background: Background, k: int) -> np.ndarray:
-        slots = self.slots()
-        products = self._listed(np.column_stack((np.full(len(slots), k), slots)))
-        near = slice(cells.neighbours[k])
-        products -= self.modes[slots] @ cells.mode_overlap[k]
-        products -= cells.overlap[k, near] @ cells.history[np.ix_(cells.neighbour[k, near], slots)]
-        return np.asarray(products / cells.energy[k])
+        slots, near = self.slots(), range(cells.neighbours[k])
+        activity = self._listed(np.column_stack((np.full(len(slots), k), slots)), lanes=1)
+        for overlap, modes in zip(cells.mode_overlap[k], self.modes[slots].T, strict=True):
+            activity -= overlap * modes
+        for n in near:
+            activity -= cells.overlap[k, n] * cells.history[cells.neighbour[k, n], slots]
+        return np.asarray(activity / cells.energy[k])
 
     def stored(self, cells: Components, slots: np.ndarray, products: np.ndarray) -> np.ndarray:
         """Find the products (slots, K) that are NaN; return no frames."""
@@ -133,20 +134,21 @@ class CardBuffer(Buffer):
             "binned": get(self._there.maps.binned),
         }  # fmt: skip
 
-    def _listed(self, pairs: np.ndarray) -> np.ndarray:
-        """Products (n,) of pairs (n, 2) of a component and a slot."""
+    def _listed(self, pairs: np.ndarray, lanes: int = 4) -> np.ndarray:
+        """Products (n,) of pairs (n, 2) of a component and a slot, each added up in so many sums."""
         found, most = [], self._there.room
         for first in range(0, len(pairs), most):
             part = np.ascontiguousarray(pairs[first : first + most], np.int32)
-            found.append(self._projected(len(part), self._send(beside=part), 0, 0, listed=1))
+            found.append(self._projected(len(part), (1, self._send(beside=part), 0, lanes), 0))
         return np.concatenate(found)
 
-    def _projected(self, n: int, pairs: Any, slot: int, modes: int, listed: int = 0) -> np.ndarray:
-        """Products (n + modes,) of n pairs of footprints and stored frames, or of the first n with one slot."""
-        memory, (h, w) = self._there, self._there.box_shape
+    def _projected(self, n: int, of: tuple[int, Any, int, int], modes: int) -> np.ndarray:
+        """Products (n + modes,): whether pairs are listed, which ones, else the slot of all, and in how many sums."""
+        memory, (listed, pairs, slot, lanes) = self._there, of
+        lists = memory.index, memory.value, memory.counts, memory.box[0].size
         memory.project.blocks(
-            n + modes, memory.frames, *memory.shape, memory.box, memory.origin, h, w, n, listed, pairs, slot,
-            memory.columns, modes, 1 / float(SCALE), memory.products,
+            -(-(n + modes) // (PROJECT_THREADS // 4)), memory.frames, *memory.shape, *lists, n, listed, pairs, slot,
+            np.int32(lanes), memory.columns, modes, 1 / float(SCALE), memory.products,
         )  # fmt: skip
         return memory.card.get(memory.products[: n + modes])
 
@@ -175,7 +177,9 @@ class CardBuffer(Buffer):
             changes[place, 0], changes[place, 2:4], values[place] = MEAN, corner, image.reshape(-1)
         there = memory.card.put(upload)
         floats, kept = there.view(np.float32), (memory.box, memory.origin, memory.mean)
-        memory.residual["take_changes"].items(n * h * w, there[extra:], floats[extra:], n, h, w, memory.shape[1], *kept)
+        told = there[extra:], floats[extra:], n, h, w, memory.shape[1]
+        memory.residual["take_changes"].items(n * h * w, *told, *kept)
+        memory.residual["list_pixels"].blocks(n, *told, memory.index, memory.value, memory.counts)
         return there[:extra]
 
 

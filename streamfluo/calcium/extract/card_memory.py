@@ -22,7 +22,7 @@ FOOTPRINT, MEAN = 1, 2  # what a change is of
 MODES = 4  # background modes at most
 WORD = 7  # bins that are told of in one pixel: as many bits as all types have
 _ROOM = 512  # components that there is room for at first
-_PROJECT_THREADS = 128
+PROJECT_THREADS = 128
 
 
 class RingMemory:
@@ -57,7 +57,7 @@ class MapsMemory:
 class CardMemory:
     """What extraction needs on a card, all of it taken at once, and its kernels there.
 
-    Bytes at 512 × 512: 52 M for a window of 100 frames, 21 M for the bins, 13 M for pictures and maps, 3 M for boxes.
+    Bytes at 512 × 512: 52 M for a window of 100 frames, 21 M for the bins, 13 M for pictures and maps, 5 M for boxes.
     """
 
     def __init__(self, card: Card, params: ExtractParams, spec: Spec, bin_frames: int) -> None:
@@ -74,7 +74,7 @@ class CardMemory:
         self.room = 0
         self.make_room(1)
         self.whiten = card.compiled(WHITENING, PIXEL=spec.dtype, LIMIT=int(LIMIT), ROWS=ROWS)
-        self.project = card.compiled(PROJECTION, THREADS=_PROJECT_THREADS)["project_boxes"]
+        self.project = card.compiled(PROJECTION, THREADS=PROJECT_THREADS)["project_lists"]
         given = {"BIN": bin_frames, "STEP": int(STEP), "FOOTPRINT": FOOTPRINT, "MEAN": MEAN}
         self.residual = card.compiled(RESIDUAL, **given)
         self.look_at_frames = card.compiled(LOOKING, PIXEL=spec.dtype)["look_at_frames"]
@@ -102,6 +102,7 @@ class CardMemory:
         if components > self.room:
             xp, self.room = self.card.xp, max(_ROOM, 1 << (components - 1).bit_length())
             self.box = xp.zeros((self.room, *self.box_shape), np.float32)
-            self.origin = xp.zeros((self.room, 2), np.int32)
+            self.origin, self.counts = xp.zeros((self.room, 2), np.int32), xp.zeros(self.room, np.int32)
+            self.index, self.value = xp.zeros(self.box.shape, np.int32), xp.zeros(self.box.shape, np.float32)
             self.products = xp.zeros(self.room + MODES, np.float64)
             self.gathered = xp.zeros(self.box.size, np.float32)

@@ -58,33 +58,43 @@ KERNEL mode_columns(
 }
 """
 
-# Products with stored frames, each of a footprint's box: of `listed` pairs of a row and a slot, else of all rows with
-# one slot. Behind them the sums of `mode_columns`, of those that are asked for.
+# Products with stored frames: of `listed` pairs of a footprint and a slot, else of all with one slot. Behind them the
+# totals of `mode_columns`, of the modes that are asked for. The sums of `project`, four for each product, or with one
+# lane that of `project_past`, in their order: what is a last bit here is a footprint's pixel a hundred frames later.
 PROJECTION = """
-KERNEL project_boxes(
-    const short* frames, long long height, long long width, const float* box, const int* origin, long long box_height,
-    long long box_width, long long pairs, long long listed, const int* pair, long long slot, const float* columns,
+KERNEL project_lists(
+    const short* frames, long long height, long long width, const int* index, const float* value, const int* counts,
+    long long room, long long pairs, long long listed, const int* pair, long long slot, int lanes, const float* columns,
     long long modes, double scale, double* products)
 {
-    BLOCKS(b, pairs + modes) {
+    BLOCKS(b, (pairs + modes + THREADS / 4 - 1) / (THREADS / 4)) {
         SHARED double part[THREADS];
-        const long long k = listed && b < pairs ? pair[2 * b] : b, size = box_height * box_width;
-        const short* frame = frames + (listed && b < pairs ? pair[2 * b + 1] : slot) * height * width;
         EACH(t) {
+            const long long p = b * (long long)(THREADS / 4) + t / 4;
+            const int lane = t % 4;
             double sum = 0;
-            if (b < pairs) {
-                const short* corner = frame + origin[2 * k] * width + origin[2 * k + 1];
-                for (int i = t; i < (int)size; i += THREADS)
-                    sum += box[k * size + i] * (float)corner[i / (int)box_width * width + i % (int)box_width];
-            } else {
-                for (long long x = t; x < width; x += THREADS) sum += columns[(b - pairs) * width + x];
+            if (p < pairs) {
+                const long long k = listed ? pair[2 * p] : p;
+                const short* frame = frames + (listed ? pair[2 * p + 1] : slot) * height * width;
+                const int* at = index + k * room;
+                const float* amount = value + k * room;
+                const int n = counts[k], whole = n - n % lanes;
+                if (lane < lanes)
+                    for (int i = lane; i < whole; i += lanes) sum += amount[i] * (float)frame[at[i]];
+                if (lane == 0)
+                    for (int i = whole; i < n; ++i) sum += amount[i] * (float)frame[at[i]];
+            } else if (p < pairs + modes && lane == 0) {
+                for (long long x = 0; x < width; ++x) sum += columns[(p - pairs) * width + x];
             }
             part[t] = sum;
         }
-        for (int half = THREADS / 2; half; half /= 2) {
-            EACH(t) { if (t < half) part[t] += part[t + half]; }
+        EACH(t) {
+            const long long p = b * (long long)(THREADS / 4) + t / 4;
+            if (t % 4 == 0 && p < pairs + modes) {
+                const double total = (part[t] + part[t + 1]) + (part[t + 2] + part[t + 3]);
+                products[p] = p < pairs ? total * scale : total;
+            }
         }
-        EACH(t) { if (t == 0) products[b] = b < pairs ? part[0] * scale : part[0]; }
     }
 }
 """

@@ -127,6 +127,38 @@ KERNEL take_changes(
         }
     }
 }
+
+KERNEL list_pixels(
+    const int* changes, const float* values, long long n, long long box_height, long long box_width, long long width,
+    int* index, float* value, int* counts)
+{
+    BLOCKS(b, n) {
+        SHARED int place[2][THREADS];
+        const long long size = box_height * box_width, head = b * (size + 4), k = changes[head + 1];
+        const long long corner = changes[head + 2] * width + changes[head + 3];
+        int before = 0;
+        for (long long start = 0; changes[head] == FOOTPRINT && start < size; start += THREADS) {
+            EACH(t) { place[0][t] = start + t < size && values[head + 4 + start + t] != 0; }
+            int now = 0;
+            for (int apart = 1; apart < THREADS; apart *= 2) {
+                EACH(t) { place[1 - now][t] = place[now][t] + (t >= apart ? place[now][t - apart] : 0); }
+                now = 1 - now;
+            }
+            EACH(t) {
+                const long long p = start + t, at = k * size + before + place[now][t] - 1;
+                if (place[now][t] > (t ? place[now][t - 1] : 0)) {
+                    index[at] = (int)(corner + p / box_width * width + p % box_width);
+                    value[at] = values[head + 4 + p];
+                }
+            }
+            EACH(t) {
+                if (t == 0) counts[k] = before + place[now][THREADS - 1];
+            }
+            before += place[now][THREADS - 1];
+            EACH(t) {}
+        }
+    }
+}
 """
 
 # The operations of `smooth`, `standardise_map`, `pool_maps` and `peaks` for both widths at once, in their order: the

@@ -1,7 +1,7 @@
 """The ring's background on a card: one thread a bin, its sums in the order of the processor's."""
 
 # The operations of `bin_deviation_rows`, `subtract_binned_modes`, `ring_sum`, `update_ring` and `smooth`: the same
-# bits, but for the totals over columns.
+# bits.
 RING_REGRESSION = """
 DEVICE float five(const float* at, long long place, long long length, long long step)
 {
@@ -64,18 +64,12 @@ KERNEL bin_columns(
 KERNEL fit_modes(const float* sums, long long columns, long long count, const double* inverse, float* amounts)
 {
     BLOCKS(b, 1) {
-        SHARED double part[THREADS];
-        SHARED double products[4];
-        for (long long m = 0; m < count; ++m) {
-            EACH(t) {
-                double sum = 0;
-                for (long long x = t; x < columns; x += THREADS) sum += sums[m * columns + x];
-                part[t] = sum;
-            }
-            for (int half = THREADS / 2; half; half /= 2) {
-                EACH(t) { if (t < half) part[t] += part[t + half]; }
-            }
-            EACH(t) { if (t == 0) products[m] = part[0]; }
+        SHARED double products[THREADS];
+        EACH(t) {
+            double sum = 0;
+            if (t < count)
+                for (long long x = 0; x < columns; ++x) sum += sums[t * columns + x];
+            products[t] = sum;
         }
         EACH(t) {
             if (t < count) {
