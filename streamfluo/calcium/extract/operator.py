@@ -145,7 +145,7 @@ class Extract(Freezable):
     tolerances = {"matched_cells": 0.8, "trace_correlation": 0.98, "trace_rms": 0.2, "rate_correlation": 0.97}
     takes = TAKES
     devices = ("cpu", "gpu")
-    twin_tolerance = 1e-6  # sums of products in another order, and what follows from them frame after frame
+    twin_tolerance = 0.0  # of a last bit there comes a footprint's pixel, and more, frame after frame
     compiles_later = (compile_search, compile_following, compile_traces)
     live = {"min_snr": 0.2, "min_spatial_corr": 0.05, "min_compactness": 0.1, "max_overlap": 0.9}
 
