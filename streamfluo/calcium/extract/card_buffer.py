@@ -49,8 +49,8 @@ class CardBuffer(Buffer):
         height, width = memory.shape
         stored = memory.frames[slot]
         whiten["whiten_frame"].items(
-            height * width, frame.there, height, width, *pictures, *expected, ring, *ring.shape, SCALE, stored,
-            memory.kept,
+            height * width, frame.there, height, width, *pictures, *expected, ring, *ring.shape, *memory.between,
+            SCALE, stored, memory.kept,
         )  # fmt: skip
         whiten["mode_columns"].items(modes * width, memory.kept, height, width, memory.modes, modes, memory.columns)
         found = self._projected(cells.count, (0, memory.no_pairs, slot, 4), modes)

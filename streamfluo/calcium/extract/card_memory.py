@@ -78,11 +78,13 @@ class CardMemory:
         given = {"BIN": bin_frames, "STEP": int(STEP), "FOOTPRINT": FOOTPRINT, "MEAN": MEAN}
         self.residual = card.compiled(RESIDUAL, **given)
         self.look_at_frames = card.compiled(LOOKING, PIXEL=spec.dtype)["look_at_frames"]
-        self.grid, self.ring = (0, 0), None
+        self.grid, self.ring, grid = (0, 0), None, (1, 1)
         if params.background == "ring":
             grid, radius = grid_of(spec.shape, ring_radius_px_of(params))
             self.ring = RingMemory(card, spec.dtype, modes, grid, radius)
             self.grid = grid if np.dtype(spec.dtype).kind == "f" else (0, 0)
+
+        self.between = tuple(map(card.put, places_between(spec.shape, grid)))
 
     def look(self, frames: Any, step: int) -> tuple[np.ndarray, np.ndarray]:
         """Return every step-th row and column of frames (t, …), and which bins of the ring's grid are known in each
@@ -106,3 +108,15 @@ class CardMemory:
             self.index, self.value = xp.zeros(self.box.shape, np.int32), xp.zeros(self.box.shape, np.float32)
             self.products = xp.zeros(self.room + MODES, np.float64)
             self.gathered = xp.zeros(self.box.size, np.float32)
+
+
+def places_between(shape: tuple[int, int], grid: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """Return the bin whose centre lies before each row, and then each column, of frames of a shape, and the part of the
+    way to the next one: divisions of float64 take long on cards for games."""
+    bins, parts = [], []
+    for pixels, n in zip(shape, grid, strict=True):
+        place = np.clip((np.arange(pixels) + 0.5) * n / pixels - 0.5, 0.0, n - 1.0)
+        before = np.minimum(place.astype(np.int32), max(n - 2, 0))
+        bins.append(before)
+        parts.append((place - before).astype(np.float32))
+    return np.concatenate(bins).astype(np.int32), np.concatenate(parts)

@@ -6,17 +6,12 @@ WHITENING = """
 KERNEL whiten_frame(
     const PIXEL* frame, long long height, long long width, const float* mean, const float* weight, const float* modes,
     long long count, float mode_0, float mode_1, float mode_2, float mode_3, const float* binned, long long rows,
-    long long columns, float scale, short* stored, float* kept)
+    long long columns, const int* bins, const float* parts, float scale, short* stored, float* kept)
 {
     ITEMS(i, height * width) {
         const int y = (int)i / (int)width, x = (int)i % (int)width;  // of 32 bits: long ones take several times as long
-        const long long last_row = rows < 2 ? 0 : rows - 2;
-        const long long last_column = columns < 2 ? 0 : columns - 2;
-        const double v = fmin(fmax((y + 0.5) * rows / height - 0.5, 0.0), rows - 1.0);
-        const double u = fmin(fmax((x + 0.5) * columns / width - 0.5, 0.0), columns - 1.0);
-        const long long j = (long long)v < last_row ? (long long)v : last_row;
-        const long long c = (long long)u < last_column ? (long long)u : last_column;
-        const float below = (float)(v - j), after = (float)(u - c);
+        const int j = bins[y], c = bins[height + x];
+        const float below = parts[y], after = parts[height + x];
         const float* one = binned + j * columns + c;
         const float* other = binned + (j + 1 < rows ? j + 1 : rows - 1) * columns + c;
         const long long next = columns > 1 ? 1 : 0;
