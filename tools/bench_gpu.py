@@ -8,7 +8,7 @@ First the values of each step on frames of 96 × 96, on both devices. Then for e
 frames already on the card; the same on the processor; bytes that a frame must move at least (its own, read once, and
 written once where the step hands frames on) as a share of what copying memory on the card reaches. Then transfers
 alone, and the chain motion → sofi → spots from pinned memory to values: frames a second in blocks of 32, and the time
-from one frame to its values. A figure is the median over blocks; `extract` follows 144 seeds at most, once it knows them.
+from one frame to its values. A figure is the median over blocks; `extract` follows 144 seeds at most.
 """
 
 import argparse
