@@ -22,7 +22,7 @@ kind = "moments"
 kind = "summary"
 after = "source"
 """
-MADE = {"merged": (MERGED, 3, None, 300), "sampled": (SAMPLED, 3, 600, 1250)}
+MADE = {"merged": (MERGED, 3, None, 300), "sampled": (SAMPLED, 3, 520, 1056)}
 
 
 @pytest.fixture(scope="module", params=MADE)
