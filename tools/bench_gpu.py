@@ -1,6 +1,6 @@
 """Steps on a card beside the processor: whether they agree, time a frame, bytes against the card's bandwidth.
 
-    python tools/bench_gpu.py                         all of it, about four minutes
+    python tools/bench_gpu.py                         all of it, about seven minutes
     python tools/bench_gpu.py --sides 512 --only sofi motion
     STREAMFLUO_CARD=host python tools/bench_gpu.py --sides 64 --seconds 0.2      without a card: that it runs at all
 
@@ -8,12 +8,13 @@ First the values of each step on frames of 96 × 96, on both devices. Then for e
 frames already on the card; the same on the processor; bytes that a frame must move at least (its own, read once, and
 written once where the step hands frames on) as a share of what copying memory on the card reaches. Then transfers
 alone, and the chain motion → sofi → spots from pinned memory to values: frames a second in blocks of 32, and the time
-from one frame to its values. A figure is the median over blocks.
+from one frame to its values. A figure is the median over blocks; `extract` follows 144 seeds at most.
 """
 
 import argparse
 import statistics
 import time
+from typing import Any
 
 import numpy as np
 
@@ -26,7 +27,11 @@ from streamfluo.engine.chain import Chain
 from streamfluo.engine.config import parse_config
 
 INTERVAL_S = 0.002
-CASES = {
+EXTRACT = {"init": "seeded", "init_frames": 32, "init_delay_frames": 32, "decay_s": 2 * INTERVAL_S}
+CELL_PX, CELLS_ACROSS = 25, 12  # between the seeds of `extract`, at most so many in a row: each is a mask of the frame
+WARM_UP_BLOCKS = 4  # `extract` has learned from its first frames then
+COMPARED_FRAMES = {"extract": 320}  # of others 96
+CASES: dict[str, dict[str, Any]] = {
     "moments": {},
     "bin": {"bin_px": 2},
     "sofi": {"order": 4},
@@ -36,7 +41,8 @@ CASES = {
     "motion": {},
     "motion, piecewise": {"mode": "piecewise"},
     "spots": {"sigma_px": 1.3},
-    "extract": {"init_frames": 32, "init_delay_frames": 32},
+    "extract": EXTRACT,
+    "extract, low_rank": {**EXTRACT, "background": "low_rank"},
 }
 CHAIN = """
 [chain]
@@ -75,29 +81,37 @@ def blocks(frames: np.ndarray, size: int, start: int = 0) -> list[Block]:
 def worst(name: str, dtype: str) -> float:
     """Return by how much of its largest value an array that a step gives differs between card and processor, the
     worst of all."""
-    kind, params = name.partition(",")[0], CASES[name]
-    frames = movie(96, 96).astype(dtype)
+    kind, params = name.partition(",")[0], params_of(name, 96)
+    frames = movie(96, COMPARED_FRAMES.get(kind, 96)).astype(dtype)
     found: list[dict[str, np.ndarray]] = []
     for device in ("gpu", "cpu"):
         operator = create(kind, Spec((96, 96), dtype, INTERVAL_S), device, **params)
-        given: dict[str, list[np.ndarray]] = {}
+        given: dict[str, np.ndarray] = {}
         for block in blocks(frames, 32):
             out = operator.update(block)
             for key, value in out.values.items():
                 columns = {f"{key}/{c}": value[c] for c in value} if isinstance(value, Table) else {key: value}
-                for column, array in columns.items():
-                    given.setdefault(column, []).append(np.asarray(array))
+                given |= {f"{column} from {block.index}": np.asarray(array) for column, array in columns.items()}
             if out.block is not None:
-                given.setdefault("frames", []).append(out.block.pixels)
-        found.append({key: np.concatenate(arrays) for key, arrays in given.items()} | dict(operator.read()))
+                given[f"frames from {block.index}"] = out.block.pixels
+        found.append(given | dict(operator.read()))
     most = 0.0
     for key, array in found[1].items():
         if array.shape != found[0][key].shape:
             return float("inf")
         if array.size and array.dtype.kind in "fiub":
             difference = np.abs(np.nan_to_num(found[0][key].astype(float) - array, nan=0.0)).max()
-            most = max(most, float(difference / (np.nanmax(np.abs(array)) or 1)))
+            most = max(most, float(difference / (np.abs(np.nan_to_num(array)).max() or 1)))
     return most
+
+
+def params_of(name: str, side: int) -> dict[str, Any]:
+    """Return the parameters of a case on frames of a side, of `extract` with seeds all over."""
+    if not name.startswith("extract"):
+        return CASES[name]
+    apart = max(CELL_PX, side // CELLS_ACROSS)
+    y, x = np.mgrid[apart // 2 : side - 8 : apart, apart // 2 : side - 8 : apart]
+    return {**CASES[name], "seeds": np.column_stack((y.ravel(), x.ravel())).tolist()}
 
 
 def synchronised(card: Card) -> None:
@@ -107,14 +121,17 @@ def synchronised(card: Card) -> None:
 
 def ms_a_frame(card: Card | None, name: str, frames: np.ndarray, seconds: float) -> tuple[float, int]:
     """Return the median time of a frame in blocks of 32, and the bytes that it reads and hands on at least."""
-    kind, params = name.partition(",")[0], CASES[name]
+    kind, params = name.partition(",")[0], params_of(name, frames.shape[1])
     spec = Spec(frames.shape[1:], frames.dtype.name, INTERVAL_S)
     operator = create(kind, spec, "gpu" if card is not None else "cpu", **params)
     cells = blocks(frames, GRID_FRAMES)
     if card is not None:
         cells = [CardBlock(block, card, card.put(block.pixels), block.pixels) for block in cells]
-    times, n, until, handed = list[float](), 0, time.monotonic() + seconds, 0
-    while n < 4 or (time.monotonic() < until and n < 400):
+    times, n, until, handed = list[float](), 0, 0.0, 0
+    while n < WARM_UP_BLOCKS + 4 or (time.monotonic() < until and n < 400):
+        if n == WARM_UP_BLOCKS:
+            until = time.monotonic() + seconds
+            times.clear()
         at = cells[n % len(cells)]
         if card is None:
             block = Block(n * GRID_FRAMES, at.times_ns, at.pixels)
@@ -130,7 +147,7 @@ def ms_a_frame(card: Card | None, name: str, frames: np.ndarray, seconds: float)
         if out.block is not None:
             handed = out.block.nbytes // GRID_FRAMES
         n += 1
-        if card is None and times[-1] > 1:
+        if card is None and times[-1] > 1 and n > WARM_UP_BLOCKS:
             break
     return statistics.median(times[len(times) // 3 :]) * 1e3 / GRID_FRAMES, frames[0].nbytes + handed
 

@@ -78,9 +78,10 @@ def reprocess(
     if cluster == "local":
         compile_first(settings, wanted[0].uri)
     tasks = tasks_of(points, stated, str(out.resolve()))
-    outcomes = follow(reprocessed(tasks, out, Cluster(cluster, workers or cores(), parts, sample)), len(points))
+    on, noun = Cluster(cluster, workers or cores(), parts, sample), "session" if axes else "recording"
+    outcomes = follow(reprocessed(tasks, out, on), len(points), noun)
     became = Counter(outcome.became for outcome in outcomes.values())
-    table = Table("recordings", "done", "there already", "failed", box=None)
+    table = Table(f"{noun}s", "done", "there already", "failed", box=None)
     table.add_row(str(len(points)), *(str(became[name]) for name in ("done", "there", "failed")))
     console.print(table)
     console.print(f"reprocess: {out}", soft_wrap=True)
@@ -95,27 +96,29 @@ def reprocess(
             console.print(f"not catalogued: {error}", soft_wrap=True)
     if became["failed"]:
         others = "; the others are done" if became["failed"] < len(outcomes) else ""
-        raise SourceError(f"reprocess: {counted(became['failed'], 'recording')} failed, named above{others}")
+        raise SourceError(f"reprocess: {counted(became['failed'], noun)} failed, named above{others}")
 
 
-def follow(found: Iterable[Outcome], count: int) -> dict[str, Outcome]:
-    """Say what became of each of `count` recordings, as it is known; return all, or say at Ctrl-C what is left."""
+def follow(found: Iterable[Outcome], count: int, noun: str = "recording") -> dict[str, Outcome]:
+    """Say what became of each of `count` recordings, or sessions of a sweep (`noun`), as it is known; return all, or
+    say at Ctrl-C what is left."""
     outcomes = dict[str, Outcome]()
     try:
         with step_progress() as progress:
-            bar = progress.add_task("recordings", total=count)
+            bar = progress.add_task(f"{noun}s", total=count)
             for outcome in found:
                 outcomes[outcome.name] = outcome
                 progress.advance(bar)
                 if outcome.became == "failed":
                     named = "" if outcome.why.startswith(f"{outcome.uri}: ") else f"{outcome.uri}: "
-                    console.print(f"failed: {named}{outcome.why}", soft_wrap=True)
+                    which = f"{outcome.name}: " if noun == "session" else ""  # of one recording there are several
+                    console.print(f"failed: {which}{named}{outcome.why}", soft_wrap=True)
                 elif outcome.why:
                     console.print(f"{outcome.name}: muted: {outcome.why}", soft_wrap=True)
     except KeyboardInterrupt:
         failed = sum(outcome.became == "failed" for outcome in outcomes.values())
         console.print(
-            f"stopped: {len(outcomes) - failed} of {counted(count, 'recording')} done, {failed} failed, "
+            f"stopped: {len(outcomes) - failed} of {counted(count, noun)} done, {failed} failed, "
             f"{count - len(outcomes)} left; the same command goes on with them",
             soft_wrap=True,
         )

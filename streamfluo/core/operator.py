@@ -357,6 +357,11 @@ class Operator(ABC):
 class Mergeable(Operator):
     """An operator whose parts can be computed apart and put together."""
 
+    @property
+    def merges(self) -> bool:
+        """Whether they can with its parameters."""
+        return True
+
     @abstractmethod
     def merge(self, other: Self) -> None:
         """Absorb the part that FOLLOWS this one; `other` is left as it is."""

@@ -22,11 +22,7 @@ class FrozenTemplate(Template):
         self._anchor[...] = self.image
         self.walked_px[:] = 0
         self.frames = max(self.frames, self._anchor_frames)
-        self._row = 0
-        for _ in range(2):  # the kernel is chosen by the information that a first one leaves
-            for by in range(self._matrix.shape[0]):
-                self._renew(by)
-            self._choose_kernel()
+        self._begin_rows()
 
     def begin_mean(self) -> None:
         """Let the mean be that of the frames from the next one on, where they show anything."""

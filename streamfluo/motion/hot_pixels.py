@@ -40,13 +40,27 @@ class HotPixels:
 
     def observe(self, frame: np.ndarray) -> None:
         """Detect hot pixels in one of the first frames (y, x); 30 ms at 512 × 512. Later frames cost nothing."""
-        if self._frames == DETECTION_FRAMES:
+        if not self.looks:
             return
         outlier, window = np.zeros(frame.shape, bool), inside(seen_window(frame))
         outlier[window] = _outliers(frame[window])[1] & _isolated(frame[window])
         self.mask[...] = outlier if self._frames == 0 else self.mask & outlier
         self._frames += 1
         self._find()
+
+    @property
+    def looks(self) -> bool:
+        """Whether the next frame is looked at."""
+        return self._frames < DETECTION_FRAMES
+
+    @property
+    def count(self) -> int:
+        """How many there are."""
+        return len(self._at[0])
+
+    def places(self, width: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return the numbers of the hot pixels (n,) in a frame of a width, and of their neighbours (8, n)."""
+        return self._at[0] * width + self._at[1], self._neighbours[0] * width + self._neighbours[1]
 
     def repair(self, frame: np.ndarray) -> np.ndarray:
         """Return the frame (y, x) with hot pixels replaced by the median of their neighbours.

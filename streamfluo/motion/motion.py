@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from typing import Any
 
 import numpy as np
 
 from ..core.afterwards import Afterwards
 from ..core.block import Block
+from ..core.card_block import on_device
 from ..core.errors import ConfigError, FrameError
 from ..core.freezable import Freezable
 from ..core.later import later
@@ -19,14 +21,12 @@ from ..core.registry import register
 from ..core.spec import Spec
 from ..core.state import State, require_array
 from ..core.unseen import VALID, known_pixels, valid_frames
-from ..pixels.kernels.seen import seen_window
-from .banded import correlation
+from .card_frames import CardFrames
+from .card_template import card_template
 from .compile_parts import compile_correcting, compile_drift, compile_measuring
 from .frozen_template import FrozenTemplate
-from .hot_pixels import HotPixels
-from .kernels.gauss_newton import Frame, read_only
-from .kernels.highpass import box_radius_px, high_pass
-from .kernels.shifting import CorrectedFrame, fraction_from
+from .kernels.gauss_newton import Frame
+from .kernels.shifting import CorrectedFrame
 from .params import (
     MotionParams,
     both_axes,
@@ -34,16 +34,14 @@ from .params import (
     known_template,
     patch_grid,
     recorded_shifts,
-    saturation_adu,
     shifts_again,
 )
+from .raw_frames import RawFrames
 from .registered_share import RegisteredShare
 from .registration import Registration
 from .report import measures_of, report_of
-from .template import ROW_STRIDE
 from .volume_shift import VolumeShift
 
-MAX_SATURATED = 0.2  # of a frame's pixels
 MIN_SIDE_PX = 2  # the coarse search bins 2 × 2 pixels
 WARM_UP_FRAMES = 300  # three times the memory of the usual gain, the longest but for the noise's of large frames
 
@@ -66,6 +64,8 @@ class Motion(Freezable):
     """
 
     Params = MotionParams
+    devices = ("cpu", "gpu")
+    twin_tolerance = 1e-9  # sums over all blocks have another order; shifts differ by some 1e-15 px, frames not at all
     version = 8  # the Gauss–Newton images are whole numbers of eight bits
     may_need = (VALID,)
     of_planes = ("shift_px",)
@@ -119,9 +119,7 @@ class Motion(Freezable):
         origin = tuple(o + margin for o, margin in zip(spec.origin_px, self._crop, strict=True))
         self._out_spec = spec.with_(shape=(height, width), dtype="float32", camera=camera, origin_px=origin)
         self._known_shifts = known_shifts(params)
-        self._uncropped = np.zeros(spec.shape, np.float32)
         filtered = params.highpass_sigma_px is not None
-        self._filter_buffers = np.zeros((4 if filtered else 0, *spec.shape), np.float32)
         template = known_template(params, spec)
         self._frozen = params.template_update == "frozen" or (params.template_update == "auto" and template is not None)
         anchored_at = 0 if template is not None else params.init_frames
@@ -130,16 +128,25 @@ class Motion(Freezable):
         if params.mode != "piecewise" and self._grid.single:
             self.gives = tuple(g for g in self.gives if g.name != "patch_shift_px")
         self._gives_patches = any(g.name == "patch_shift_px" for g in self.gives)
-        if template is not None and params.highpass_sigma_px is not None:
-            template = self._filtered(template).copy()
-        self._template = FrozenTemplate(spec.shape, self._grid, params.init_frames, template, filtered)
+        self._frames = (
+            RawFrames(params, spec, self._grid)
+            if self.card is None
+            else CardFrames(self.card, params, spec, self._grid)
+        )
+        self._uncropped = self._frames.empty(*(spec.shape if any(self._crop) else (0, 0)))
+        if template is not None and filtered:
+            template = RawFrames(params, spec.with_(dtype="float32"), self._grid).filtered(template).copy()
+        told = params.init_frames, template, filtered
+        self._template: FrozenTemplate = (
+            FrozenTemplate(spec.shape, self._grid, *told)
+            if self.card is None
+            else card_template(self.card, (spec.dtype,), spec.shape, self._grid, told)
+        )
         self._registration = Registration(self._template, self._grid, self._max_px, anchored_at, self._frozen)
-        self._hot = HotPixels(spec.shape, spec.dtype)
         self._share, self._volume = RegisteredShare(), VolumeShift()
         self._afterwards = Afterwards()
         self._doubt = ""  # as of the last frame's values, for which nobody waits
         self._rectangle = np.array([0, spec.shape[0], 0, spec.shape[1]])
-        self._saturation_adu = saturation_adu(spec)
         for compile_part in self.compiles:
             compile_part(params, spec)
         self._template.kernels_of_drift = later(partial(compile_drift, params, spec))
@@ -160,30 +167,28 @@ class Motion(Freezable):
 
     def update(self, block: Block, inputs: Values = NO_VALUES) -> Output:
         self._afterwards.wait()
-        block, registration = known_pixels(block), self._registration
-        n = len(block)
-        corrected = np.empty((n, *self._out_spec.shape), np.float32)
+        block, registration = known_pixels(on_device(block, self.card)), self._registration
+        n, frames = len(block), self._frames
+        corrected = frames.empty(n, *self._out_spec.shape)
         patches, correlations = np.empty((n, *self._grid.shape, 2)), np.full(n, np.nan)
         valid, restarted = np.zeros((2, n), bool)
         applies = self.params.mode == "apply"
         known, declared = self._shifts_to_apply(block, inputs) if applies else None, valid_frames(block, inputs)
         learn = _nothing
-        for t, raw in enumerate(block.pixels):
+        for t, raw in enumerate(frames.of(block)):
             learn()  # what the frame before teaches
-            usable, registers = bool(declared[t]) and self._usable(raw), False
-            if usable:
-                self._hot.observe(raw)
-            pixels = self._hot.repair(raw)
-            seen, registration.light = seen_window(pixels), self._template.own_light
-            frame, registered = Frame(pixels, seen), Frame(self._filtered(pixels), seen)
+            usable, registers = bool(declared[t]) and frames.usable(t, raw), False
+            pixels = frames.repaired(raw, usable)
+            seen, registration.light = frames.seen(t, pixels), self._template.own_light
+            frame, registered = Frame(pixels, seen), Frame(frames.filtered(pixels), seen)
             if known is not None:
                 valid[t] = registers = self._apply(known[t]) and bool(declared[t])
             elif usable:
                 registers, restarted[t] = registration.register(registered, self.params.restart_frames)
                 valid[t] = registers and registration.determined
                 self._share.add(block.index + t, bool(valid[t]))
-            said = usable, registers, bool(valid[t])
-            correlations[t], learn = self._correct(frame, registered, said, corrected[t])
+            compare = partial(frames.correlated, t, into=correlations)
+            learn = self._correct(frame, registered, (usable, registers, bool(valid[t])), compare, corrected[t])
             patches[t] = registration.patches_px
         mean_px = patches[:, 0, 0] if self._grid.single else patches.mean((1, 2))
         values = {"shift_px": mean_px, "correlation": correlations, "valid": valid, "restarted": restarted}
@@ -192,8 +197,8 @@ class Motion(Freezable):
         self._doubt = self._share.doubt(registration.period_px)
         if learn is not _nothing:
             self._afterwards.start(learn)
-        handed_on = block.of(corrected)
-        if block.pixels.dtype.kind != "f":  # interpolated integers are far below 1e15: nobody needs to look
+        handed_on = frames.done(block, corrected, correlations)
+        if block.dtype.kind != "f":  # interpolated integers are far below 1e15: nobody needs to look
             handed_on = handed_on.as_known()
         return Output(block.index, values, handed_on)
 
@@ -205,7 +210,7 @@ class Motion(Freezable):
             "template": lambda: template.of_seen_pixels(template.image),
             "mean": lambda: template.of_seen_pixels(template.mean),
             "valid_rectangle": self._rectangle.copy,
-            "hot_pixels": self._hot.mask.copy,
+            "hot_pixels": self._frames.hot.mask.copy,
         }
         return {name: held[name]() for name in wanted}  # an image of seen pixels takes .4 ms: of those wanted alone
 
@@ -215,7 +220,7 @@ class Motion(Freezable):
             "valid_rectangle": self._rectangle.copy(),
             **self._registration.state(),
             **self._template.state(),
-            **self._hot.state(),
+            **self._frames.hot.state(),
             **self._share.state(),
             **self._volume.state(),
         }
@@ -225,7 +230,7 @@ class Motion(Freezable):
         self._rectangle = require_array(state, "valid_rectangle", self._rectangle, self.kind)
         self._registration.restore(state)
         self._template.restore(state)
-        self._hot.restore(state)
+        self._frames.restore(state)
         self._share.restore(state)
         self._volume.restore(state, self.kind)
         self._doubt = self._share.doubt(self._registration.period_px)
@@ -243,7 +248,7 @@ class Motion(Freezable):
             if not self._template.established():
                 raise ConfigError("motion: the sampled frames are too dim, or too few, for a template")
             if not self._frozen:
-                self._template.settle(self._filtered)
+                self._template.settle(self._frames.filtered)
             self._registration.freeze()
         self._frozen = True
 
@@ -258,18 +263,6 @@ class Motion(Freezable):
         self._template.add_mean(other._template)
         most, least = np.maximum(self._rectangle, other._rectangle), np.minimum(self._rectangle, other._rectangle)
         self._rectangle[:] = most[0], least[1], most[2], least[3]
-
-    def _usable(self, frame: np.ndarray) -> bool:
-        return self._saturation_adu is None or fraction_from(frame, self._saturation_adu, ROW_STRIDE) <= MAX_SATURATED
-
-    def _filtered(self, frame: np.ndarray) -> np.ndarray:
-        """What of a frame is registered: the frame, or its high-pass."""
-        if self.params.highpass_sigma_px is None:
-            return frame
-        high_pass(
-            frame, box_radius_px(self.params.highpass_sigma_px), self._filter_buffers[:2], self._filter_buffers[2]
-        )
-        return read_only(self._filter_buffers[2])
 
     def _shifts_to_apply(self, block: Block, inputs: Values) -> np.ndarray:
         """The shifts (t, …) [px] to apply to a block, NaN where there are none."""
@@ -292,22 +285,20 @@ class Motion(Freezable):
     # Correction
 
     def _correct(
-        self, frame: Frame, registered: Frame, said: tuple[bool, bool, bool], out: np.ndarray
-    ) -> tuple[float, Callable[[], None]]:
-        """Write the frame interpolated at the last shift; returns its correlation with the template, and what updates
-        the template with it.
+        self, frame: Frame, registered: Frame, said: tuple[bool, bool, bool], compare: Callable[..., None], out: Any
+    ) -> Callable[[], None]:
+        """Write the frame interpolated at the last shift; returns what updates the template with it.
 
-        `said`: whether the frame can be used, was registered, and is valid.
+        `said`: whether the frame can be used, was registered, and is valid; compare: with the template.
         """
         usable, registers, valid = said
         template, patches_px, learn = self._template, self._registration.patches_px, _nothing
         pixels = self._uncropped if any(self._crop) else out
-        window, noise_left = self._grid.resample(frame, patches_px, pixels)
+        window, noise_left = self._frames.resampled(frame, patches_px, pixels)
         compared = pixels
         if registered.pixels is not frame.pixels:
-            compared = self._filter_buffers[3]
-            self._grid.resample(registered, patches_px, compared)
-        coefficient = correlation(compared, template.image, window, ROW_STRIDE)
+            compared = self._frames.filtered_and_resampled(registered, patches_px)
+        compare(compared, template.image_there, window)
         unestablished = self.params.mode != "apply" and usable and not template.established()
         if usable and (not template.frames or (unestablished and template.exceeds_contrast(registered.pixels))):
             template.begin(registered.pixels, frame.pixels)
@@ -327,10 +318,8 @@ class Motion(Freezable):
         if pixels is not out:
             out[...] = pixels[y : pixels.shape[0] - y, x : pixels.shape[1] - x]
         if self.params.border == "nan":
-            top, bottom, left, right = window
-            out[:top] = out[bottom:] = np.nan
-            out[:, :left] = out[:, right:] = np.nan
-        return coefficient, learn
+            self._frames.hide_rim(out, window)
+        return learn
 
     def _learn(self, update: Callable[[], None]) -> None:
         """Finish the template's update with a frame, and examine it for repeats before the next one needs to know."""

@@ -19,7 +19,7 @@ class NoiseModel:
     def __init__(self, shape: tuple[int, int], filtered: bool) -> None:
         self.blocks = BlockNoise(*np.zeros((2, *shape)))
         self.line = np.array([1.0, 0.0, 1.0])
-        self._filtered = filtered
+        self.filtered = filtered
 
     def begin(self, first: np.ndarray) -> None:
         """Estimate it from one frame (y, x), NaN where it was not seen."""
@@ -39,14 +39,14 @@ class NoiseModel:
             light = intensity[finite]
             order = np.argsort(light, kind="stable")  # numba's own takes a second to compile
             line = noise_line(light, variance[finite], order)
-            self.line[:] = (np.median(variance[finite]), 0, 0) if self._filtered else line
+            self.line[:] = (np.median(variance[finite]), 0, 0) if self.filtered else line
 
     def of_row(self, by: int) -> np.ndarray:
         """Return the lines (bx, 3) of a row of blocks."""
         variance = self.blocks.variance[by]
         lines = np.empty((len(variance), 3))
         lines[:] = self.line
-        if self._filtered:
+        if self.filtered:
             lines[:, 0], lines[:, 1:] = np.maximum(variance, self.line[0] / 10), 0
         return lines
 

@@ -55,6 +55,11 @@ class PatchGrid:
         self._field = np.zeros((len(blocks[0]), len(blocks[1]), 2))
         self._converted = np.zeros(frame_shape if not self.single else 0, np.float32)
 
+    @property
+    def pixel_basis(self) -> SplineBasis:
+        """The splines at each row and column of pixels, float32."""
+        return self._pixels
+
     def at_blocks(self, patches_px: np.ndarray) -> np.ndarray:
         """Return the field (by, bx, 2) [px] at the centre of each block for the shifts of the patches (py, px, 2)."""
         if self.single:
@@ -87,11 +92,11 @@ class PatchGrid:
                 np.copyto(self._converted, pixels, casting="unsafe")
                 pixels = read_only(self._converted)
             reach = warp_frame(pixels, shifts, tuple(self._pixels), _FOUR, self._scratch, out)
-            return _window(reach, frame.seen, 1), kept_noise(self.at_blocks(patches_px), FOUR_OUTER)
+            return window_of(reach, frame.seen, 1), kept_noise(self.at_blocks(patches_px), FOUR_OUTER)
         y_px, x_px = patches_px[0, 0].tolist()
         length = out.shape[1] + 2 * (math.ceil(abs(x_px)) + 5)
         y, x, kept = shifted(frame.pixels, (y_px, x_px), length, out)
-        return _window((y, y, x, x), frame.seen, 2), kept
+        return window_of((y, y, x, x), frame.seen, 2), kept
 
     def mean(self, patches_px: np.ndarray) -> np.ndarray:
         """Return the mean (2,) [px] of the shifts of the patches (py, px, 2)."""
@@ -127,8 +132,8 @@ def _first_differences(shape: tuple[int, int]) -> np.ndarray:
     return total
 
 
-def _window(reach: Sequence[int], seen: Window, before: int) -> Window:
-    """The window in which all interpolation points were seen; `before`: points left of the integer shift."""
+def window_of(reach: Sequence[int], seen: Window, before: int) -> Window:
+    """Return the window in which all interpolation points were seen; `before`: points left of the integer shift."""
     y_least, y_most, x_least, x_most = reach  # written out: a frame takes 6 µs less
     top, left = max(seen[0], seen[0] + before - int(y_least)), max(seen[2], seen[2] + before - int(x_least))
     bottom, right = min(seen[1], seen[1] - 1 - before - int(y_most)), min(seen[3], seen[3] - 1 - before - int(x_most))

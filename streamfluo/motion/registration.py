@@ -112,8 +112,9 @@ class Registration:
         last = self.patches_px - template.walked_px
         found = self._gauss_newton(registered, last)
         if found is None or found.gain < max(CLEAR_GAIN, self._repeats.clear_gain) * self._usual_gain:
-            self.search.bin(registered.pixels, self._brightest_adu(registered.pixels))
-            start = last - self._grid.mean(last) + self.search.find(template.structure)
+            here, pixels = template.here(), template.on_host(registered.pixels)
+            self.search.bin(pixels, self._brightest_adu(pixels, here.image))
+            start = last - self._grid.mean(last) + self.search.find(here.structure)
             other = self._gauss_newton(registered, start)
             if other is not None and other.gain < CLEAR_GAIN * self._usual_gain:
                 other = None  # a place elsewhere that is a little like the template
@@ -181,11 +182,13 @@ class Registration:
         template = self._template
         return Age(template.frames, template.frames >= self.anchored_at, template.settled, self._again)
 
-    def _brightest_adu(self, frame: np.ndarray) -> float:
-        """The brightest that tissue may be in a frame [ADU], so that single pixels do not decide the coarse search."""
-        step, image = frame[::ROW_STRIDE], self._template.image[::ROW_STRIDE]
+    def _brightest_adu(self, frame: np.ndarray, image: np.ndarray) -> float:
+        """The brightest that tissue may be in a frame [ADU], so that single pixels do not decide the coarse search;
+        image: the template."""
+        step = frame[::ROW_STRIDE]
         level = float(np.median(step[np.isfinite(step)])) if np.isfinite(step).any() else 0.0
-        return level + TRUSTED_GAIN[1] * self._usual_gain * float(self._template.image.max() - np.median(image))
+        contrast = float(image.max() - np.median(image[::ROW_STRIDE]))
+        return level + TRUSTED_GAIN[1] * self._usual_gain * contrast
 
 
 def _require_gain(state: State, name: str) -> float:

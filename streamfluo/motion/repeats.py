@@ -58,6 +58,7 @@ class Repeats:
         if not template.established() or template.frames < self._next:
             return
         self._next = template.frames * (2 if template.frames < SETTLED_FRAMES else 4)
+        template = template.here()
         found = [self._match(template, start) for start in self._candidates(template)]
         each = [place for place in found if place is not None]
         self._count = len(each)

@@ -26,19 +26,13 @@ from .measurement import Measurement, Tried
 from .noise_model import NoiseModel
 from .patches import PatchGrid
 from .smoothing import KERNELS, noise_shares
+from .template_information import MEMORY_FRAMES, TemplateInformation
 
-MEMORY_FRAMES = 800  # the template's mean forgets frames older than this number
-NOISE_SHARE = 0.2  # of H that may come from the template's own noise; beyond it a wider smoothing kernel is taken
-SETTLED_SHARE = 0.1
-# Of a frame's gain, expected of a template whose noise is below its contrast, and of any. Frames are aligned with the
-# noise of a template as well, which then passes for structure: at 1 photon a pixel and 9 the contrast doubled.
-EXPECTED_SIGNIFICANCE = (8.0, 16.0)
-COMPLETE_SHARE, MIN_CONTRAST = 0.5, 36.0  # noise of the template by its contrast: averaging more helps little
 AVERAGED_FRAMES = 200  # of a template that is not established; those before, dark ones too, are forgotten
 NOISE_RATE = 0.2
 CONTRAST_RATIO = 1.1  # at .3 photons a pixel and 1 e of read noise light makes 1.14
 MIN_COVERAGE = 0.1  # of the frames, at least, in which a row or column was inside, for it to be compared
-STEP_PX, CANCELLED = 2.0, 1.03
+STEP_PX = 2.0
 NEAR_PX = 0.75  # a longer step is repeated from the nearest integer shift
 NEAR_QUANTILE = 0.95  # of the blocks are near
 SETTLED_EVERY = 4  # frames, a row of blocks is renewed: once in 128 frames each where a frame has 512 rows
@@ -46,7 +40,7 @@ ROW_STRIDE = 8  # for statistics that do not need every row
 MISFIT_ROWS = 64  # that are looked at for structure that a frame lacks
 
 
-class Template:
+class Template(TemplateInformation):
     """The running mean of corrected frames (y, x) float32, and the shift of a frame measured against it.
 
     `frames`: how many it is the mean of; `mean`: of all corrected frames; `walked_px` (py, px, 2): its drift from the
@@ -80,9 +74,6 @@ class Template:
         self._counts = FrameCounts(np.zeros(height, np.int64), np.zeros(width, np.int64), MEMORY_FRAMES)
         self._kernel = self._next_kernel = len(KERNELS) - 1
         self._row, self._established = 0, False
-        self._information: np.ndarray | None = None  # of the matrices as they are; a frame asks four times
-        self._least = 0.0  # along the worse axis
-        self._total: np.ndarray | None = None  # the sum of the matrices (3, 3), the same
         self._own_light = Light(np.float32(1), np.float32(0), np.float32(0), np.zeros(blocks, np.float32))
         self._first_contrast = np.zeros(1)  # of the frame it began with
         self._shifts = np.zeros((*blocks, 2), np.int64)
@@ -95,6 +86,19 @@ class Template:
             "seen_x": self._counts.columns, "walked_px": self.walked_px, "window": window,
             "first_contrast": self._first_contrast,
         }  # fmt: skip
+
+    def here(self) -> Template:
+        """Return it where its arrays can be read: itself, or of one on a card the same on the host."""
+        return self
+
+    @property
+    def image_there(self) -> Any:
+        """The template (y, x) where frames are."""
+        return self.image
+
+    def on_host(self, pixels: np.ndarray) -> np.ndarray:
+        """Return a frame (y, x) that is compared with it, on the host."""
+        return pixels
 
     @property
     def structure(self) -> np.ndarray:
@@ -135,13 +139,17 @@ class Template:
         self.walked_px[:] = 0
         if self._known is not None:
             self._anchor[...] = self.image
-        self._row = 0
         self._next_kernel = len(KERNELS) - 1
+        self._begin_rows()
+        self._established = self._has_structure()
+
+    def _begin_rows(self) -> None:
+        """Renew all rows of blocks."""
+        self._row = 0
         for _ in range(2):  # the kernel is chosen by the information that a first one leaves
             for by in range(self._matrix.shape[0]):
                 self._renew(by)
             self._choose_kernel()
-        self._established = self._has_structure()
 
     def measure(
         self, frame: Frame, patches_px: np.ndarray, tried: Tried = Tried(), last_px: np.ndarray | None = None
@@ -157,7 +165,7 @@ class Template:
         field = self._grid.at_blocks(patches_px)
         integer = np.rint(field)
         self._shifts[...] = integer
-        light = compared(frame, self._images, self._shifts, (gain, tried.reach), self._sums)
+        light = self._compared(frame, tried)
         normal, vector = np.empty((*self._noise_bias.shape, 2, 2)), np.empty((*self._noise_bias.shape, 2))
         move_projections(self._sums, self._matrix, field - integer, gain, vector)
         dy, dx, updated, evidence = solve_step(self._sums, self._matrix, self._noise_bias, gain, tried.usual)
@@ -176,7 +184,7 @@ class Template:
         y_px, x_px = integer[0, 0].tolist()
         if self._shifts[0, 0].tolist() != [y_px, x_px]:  # all are the same
             self._shifts[...] = integer
-        light = compared(frame, self._images, self._shifts, tried[:2], self._sums)
+        light = self._compared(frame, tried)
         dy, dx, updated, evidence = solve_step(self._sums, self._matrix, self._noise_bias, tried.gain, tried.usual)
         step_px = max(-STEP_PX, min(STEP_PX, dy)), max(-STEP_PX, min(STEP_PX, dx))  # np.clip takes 8 µs
         moved_px = np.array([[[y_px + step_px[0], x_px + step_px[1]]]])
@@ -201,59 +209,9 @@ class Template:
         """The light of a frame that is lit as the template is."""
         return self._own_light
 
-    @property
-    def settled(self) -> bool:
-        """Whether its own noise is small beside its structure: blocks of one frame do not deviate by it."""
-        return self._noise_information(self._kernel) < SETTLED_SHARE * self._least_information
-
-    @property
-    def contrast_sigma(self) -> float:
-        """The r.m.s. contrast of the template within its blocks, in standard deviations of a pixel's noise."""
-        return math.sqrt(max(0.0, float(self._normal[2, 2])) / self.image.size)
-
     def established(self) -> bool:
         """Whether the template has been good enough once to measure the shift of a single frame."""
         return self._established
-
-    def _has_structure(self) -> bool:
-        """Whether a frame's gain is expected to be significant, or as much so as it will ever be."""
-        slopes = self.sure_information > 0.25
-        contrast, noise = float(self._normal[2, 2]), float(self._noise_bias.sum())
-        expected = contrast / math.sqrt(max(contrast + noise, 1e-9))
-        measurable = expected > EXPECTED_SIGNIFICANCE[contrast < noise]
-        complete = contrast > max(MIN_CONTRAST, noise / COMPLETE_SHARE)
-        return bool(slopes and (measurable or complete))
-
-    @property
-    def _normal(self) -> np.ndarray:
-        if self._total is None:
-            self._total = np.einsum("bckl->kl", self._matrix)
-        return self._total
-
-    @property
-    def information(self) -> np.ndarray:
-        """The Fisher information (2,) [px⁻²] of a shift: 1 / its variance along y and x, the other one unknown too.
-
-        Of stripes a shift along them is unknown, whatever their direction; rims leave 1 % of what cancels there.
-        """
-        if self._information is None:
-            yy, yx, _, xy, xx = self._normal.ravel()[:5].tolist()
-            cross = CANCELLED * yx * xy
-            known = min(yy, xx) > 0
-            self._information = np.array([yy - cross / xx, xx - cross / yy]).clip(0) if known else np.zeros(2)
-            self._least = min(self._information.tolist())
-        return self._information
-
-    @property
-    def _least_information(self) -> float:
-        """That along the worse axis."""
-        return self._least if self._information is not None else min(self.information.tolist())
-
-    @property
-    def sure_information(self) -> float:
-        """The information [px⁻²] along the worse axis less what the template's noise may pass for, 3 σ of it."""
-        chance = 3 * math.sqrt(100 / self.image.size)  # smoothed noise has a correlation area of about 100 pixels
-        return self._least_information - chance * self._noise_information(self._kernel)
 
     @property
     def slopes(self) -> np.ndarray:
@@ -267,12 +225,6 @@ class Template:
         image: np.ndarray = steps * scale.repeat(side, 0)[:height].repeat(side, 1)[:, :width]
         return image
 
-    @property
-    def slope_share(self) -> float:
-        """What of the template's slopes is its structure's rather than its noise's, 0 to 1."""
-        structure = max(0.0, float(np.trace(self._normal[:2, :2])))
-        return structure / (structure + 2 * self._noise_information(self._kernel))
-
     def update(self, frame: CorrectedFrame, noise_left: float, frozen: bool) -> Callable[[], None]:
         """Update the noise with a corrected frame, and return what updates the rest with it, from its window alone.
 
@@ -285,10 +237,7 @@ class Template:
         settled = self.frames >= MEMORY_FRAMES and self.frames % SETTLED_EVERY  # it changes slowly
         due = [(self._row + n) % rows for n in range(0 if settled else max(1, rows // self.frames))]
         scale = 1 / (noise_left + 1 / self.effective_frames)
-        corrected = (*frame[:3], tuple(frame.light))
-        images, noise = tuple(self._images), tuple(self.noise.blocks)
-        for by in due:
-            update_noise(corrected, images, by, scale, NOISE_RATE, noise)
+        self._update_noise(frame, due, scale)
         return partial(self._average, frame, due, frozen)
 
     def _average(self, corrected: CorrectedFrame, due: Sequence[int], frozen: bool) -> None:
@@ -296,20 +245,51 @@ class Template:
         before, rows = self.effective_frames, self._matrix.shape[0]
         self.frames += 1
         self._corrected += 1
-        update(corrected, self._images, self._counts, self.mean, (1 / self._corrected, frozen))
+        self._move(corrected, frozen)
         if not frozen:
-            self._noise_bias *= before / self.effective_frames  # of rows that are not renewed now
+            self._age_noise_bias(before / self.effective_frames)  # of rows that are not renewed now
         for by in due:
             self._renew(by)
         self._row = (self._row + len(due)) % rows
         self._established = self._established or self._has_structure()
         if self.frames == self._anchor_frames and self._known is None:
-            self._anchor[...] = self.image
+            self._set_anchor()
         if rows - 1 in due:
-            self.noise.fit()
+            self._fit_noise()
             self._choose_kernel()
             if not frozen and self.frames > self._anchor_frames:
                 self._measure_drift()
+
+    # What a template on a card does there
+
+    def _compared(self, frame: Frame, tried: Tried) -> Light:
+        """Write the projections of a frame's residuals at the shifts of the blocks; return its light."""
+        return compared(frame, self._images, self._shifts, tried[:2], self._sums)
+
+    def _update_noise(self, frame: CorrectedFrame, due: Sequence[int], scale: float) -> None:
+        corrected = (*frame[:3], tuple(frame.light))
+        images, noise = tuple(self._images), tuple(self.noise.blocks)
+        for by in due:
+            update_noise(corrected, images, by, scale, NOISE_RATE, noise)
+
+    def _move(self, corrected: CorrectedFrame, frozen: bool) -> None:
+        update(corrected, self._images, self._counts, self.mean, (1 / self._corrected, frozen))
+
+    def _age_noise_bias(self, factor: float) -> None:
+        self._noise_bias *= factor
+
+    def _set_anchor(self) -> None:
+        self._anchor[...] = self.image
+
+    def _anchor_frame(self) -> np.ndarray:
+        return read_only(self._anchor)
+
+    def _fit_noise(self) -> None:
+        self.noise.fit()
+
+    def _build(self, by: int) -> None:
+        blocks, bias = (self._matrix, self._noise_bias), (tuple(self._counts), self._noise_shares[self._kernel])
+        build_images(tuple(self._images), KERNELS[self._kernel], self.noise.of_row(by), by, blocks, bias)
 
     def state(self) -> State:
         """Return what it carries, as entries of a state."""
@@ -342,10 +322,8 @@ class Template:
         if by == 0:
             self._kernel = self._next_kernel
             self._set_window()
-        kernel = KERNELS[self._kernel]
         self._information = self._total = None
-        blocks, bias = (self._matrix, self._noise_bias), (tuple(self._counts), self._noise_shares[self._kernel])
-        build_images(tuple(self._images), kernel, self.noise.of_row(by), by, blocks, bias)
+        self._build(by)
 
     def _set_window(self) -> None:
         """Exclude the rims that were inside in less than MIN_COVERAGE of the frames.
@@ -358,27 +336,12 @@ class Template:
             edges = (covered[0], covered[-1] + 1) if len(covered) else (0, len(counts))
             self._images.window[2 * n : 2 * n + 2] = edges
 
-    @property
-    def effective_frames(self) -> float:
-        """How many frames its noise is averaged over."""
-        return min(self.frames, 2 * MEMORY_FRAMES - 1)
-
-    def _noise_information(self, kernel: int) -> float:
-        """The part of H for a shift [px⁻²] that the template's own noise contributes before it is subtracted."""
-        return self._noise_shares[kernel][0] * self.image.size / self.effective_frames
-
-    def _choose_kernel(self) -> None:
-        """Choose the narrowest smoothing for which noise contributes at most NOISE_SHARE of H."""
-        allowed = NOISE_SHARE * float(self.information.min())
-        fitting = (n for n in range(len(KERNELS)) if self._noise_information(n) < allowed)
-        self._next_kernel = next(fitting, len(KERNELS) - 1)
-
     def _measure_drift(self) -> None:
         """Measure the template's drift by registering the anchor against it as if it were a frame."""
         if self.kernels_of_drift is not None:
             self.kernels_of_drift.wait()
         everything = (0, self.image.shape[0], 0, self.image.shape[1])
-        anchor = self.measure(Frame(read_only(self._anchor), everything), np.zeros_like(self.walked_px))
+        anchor = self.measure(Frame(self._anchor_frame(), everything), np.zeros_like(self.walked_px))
         if anchor.distance_px < 1:
             self.walked_px[...] = -anchor.patches_px
 

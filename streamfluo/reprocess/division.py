@@ -61,7 +61,8 @@ def divided(config: Config, chain: Chain, frames: tuple[int, int], sample: int |
         return Division("planes", planes=_planes_apart(config, chain))
     learning = [step for step in chain.steps if isinstance(step.operator, Freezable)]
     for step in chain.steps:
-        if step.lives_on_frames and not isinstance(step.operator, Mergeable | Freezable):
+        merges = isinstance(step.operator, Mergeable) and step.operator.merges
+        if step.lives_on_frames and not merges and not isinstance(step.operator, Freezable):
             raise ConfigError(
                 f"{config.where}: step {step.id!r}: {step.operator.kind} has no merge and learns from all frames, so a "
                 "recording cannot be taken in parts; reprocess it whole"

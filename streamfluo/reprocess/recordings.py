@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..core.errors import SourceError
-from ..sources.selection import path_and_query
+from ..sources.selection import path_and_query, without_file_scheme
 from .collections import LEDGER, Found, collected, is_uri, listed
 
 MAX_NAME = 120
@@ -81,6 +81,7 @@ def _expanded(source: str) -> Iterator[Found]:
             except SourceError:  # thousands of others go on
                 yield Found(one)
         return
+    source = without_file_scheme(source)
     if is_uri(source):
         yield Found(source)
         return

@@ -16,7 +16,7 @@ from typing import Any
 from ..core.errors import SourceError
 from ..core.source import Source
 from .plane_selection import SeveralPlanes
-from .selection import parse_selection, path_and_query
+from .selection import parse_selection, path_and_query, without_file_scheme
 
 
 def open_source(uri: str | Path, planes: bool = False) -> Source:
@@ -26,7 +26,7 @@ def open_source(uri: str | Path, planes: bool = False) -> Source:
     without, it is refused. Use it as a context manager. Raises SourceError that names what is wrong with the file,
     stream or selection.
     """
-    text = str(uri)
+    text = without_file_scheme(str(uri))
     schemes, suffixes = _readers("schemes"), _readers("suffixes")
     scheme, colon, _ = text.partition(":")
     source: Source

@@ -6,7 +6,7 @@ import hashlib
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, unquote
 
 import numpy as np
 
@@ -24,6 +24,20 @@ def path_and_query(text: str) -> tuple[str, str]:
             return text[:at], text[at + 1 :]
     location, _, query = text.partition("?")
     return location, query
+
+
+def without_file_scheme(text: str) -> str:
+    """Return `file:///data/a%20b.tif?frames=0:9` as a path and its selection, other texts as they are.
+
+    Raises SourceError for a file of another computer.
+    """
+    if not text.startswith("file://"):
+        return text
+    location, mark, query = text.removeprefix("file://").partition("?")
+    host, _, path = location.partition("/")
+    if host not in ("", "localhost"):
+        raise SourceError(f"{text}: a file of the computer {host!r}; name it by a path under which it is seen here")
+    return f"/{unquote(path)}{mark}{query}"
 
 
 def parse_selection(query: str, where: str, known: tuple[str, ...]) -> dict[str, str]:

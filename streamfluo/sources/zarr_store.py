@@ -111,27 +111,29 @@ def _array_of(group: Any, zarr: Any, path: Path, name: str | None) -> tuple[Any,
     images = attributes.get("ome", attributes).get("multiscales", [])
     if name is None and images and images[0].get("datasets"):
         name = str(images[0]["datasets"][0].get("path", ""))
-    arrays = _arrays_in(group) if name is None else {}
-    if name is None and len(arrays) == 1:
+    arrays, listed = ({}, "") if name else _arrays_in(group)
+    if len(arrays) == 1:
         name = next(iter(arrays))
     try:
         array = group[name] if name else None
     except KeyError:
         array = None
     if not isinstance(array, zarr.Array):
-        arrays = arrays or _arrays_in(group)
-        listed = ", ".join(f"{key} {item.shape}" for key, item in arrays.items()) or "none"
-        what = f"no array {name!r}{did_you_mean(name, arrays)}" if name else f"several arrays or none: {listed}"
-        raise SourceError(f"{path}: {what}; name one: {path.name}?dataset=NAME")
+        if name:
+            arrays, listed = _arrays_in(group)
+        what = f"no array {name!r}{did_you_mean(name, arrays)}; " if name else ""
+        raise SourceError(f"{path}: {what}{listed}; name one: {path.name}?dataset=NAME")
     return array, images[0] if images else {}
 
 
-def _arrays_in(group: Any) -> dict[str, Any]:
-    """The arrays of a group by name; none where the store cannot list them, as a web server may not."""
+def _arrays_in(group: Any) -> tuple[dict[str, Any], str]:
+    """The arrays of a group by name, and a list of them in words, or why there is none."""
     try:
-        return dict(group.arrays())
-    except (NotImplementedError, OSError):
-        return {}
+        arrays = dict(group.arrays())
+    except (NotImplementedError, OSError) as error:
+        return {}, f"its arrays cannot be listed: {error or type(error).__name__}"
+    listed = ", ".join(f"{key} {item.shape}" for key, item in sorted(arrays.items()))
+    return arrays, f"arrays: {listed or 'none that is listed'}"  # a web server lists none
 
 
 def _ome_channels(attributes: Mapping[str, Any]) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import numpy as np
 from scipy.ndimage import uniform_filter, uniform_filter1d
@@ -160,15 +160,17 @@ class Doubts:
     def __init__(self, shape: tuple[int, int], sensor: Sensor, false_alarms: float, unknown: str = "") -> None:
         self.hits = np.zeros(shape, np.uint32)
         self.sums = np.zeros(3)  # of noise over predicted, of the comparisons that could tell, of light
-        self.signs = np.zeros(shape, np.int8)  # of the frame compared last
+        self.first_signs = np.zeros(shape, np.int8)  # of the frame compared first
+        self.signs = self.first_signs.copy()  # of the frame compared last
         self.alike = np.zeros(2)  # sum of the products of signs of one comparison and the next, and their number
         self.frames = self.compared = self.below = 0
         self._look_at, self._doubt = EVERY, ""
         self._sensor, self.false_alarms, self._unknown = sensor, false_alarms, unknown
 
-    def compares(self, frames: int) -> np.ndarray:
-        """Return which of the next frames, by number from 0, are compared: every 32nd."""
-        return np.arange(-self.frames % EVERY, frames, EVERY)
+    @staticmethod
+    def compares(index: np.ndarray) -> np.ndarray:
+        """Return which frames, by their index, are compared: every 32nd, in whatever parts they come."""
+        return np.asarray(index % EVERY == 0)
 
     def add(self, frames: int, compared: Sequence[np.ndarray]) -> None:
         """Count frames, and compare those that `compares` named, by their `rows_compared` (BOX_PX, n, x)."""
@@ -182,10 +184,27 @@ class Doubts:
             if math.isfinite(found.light):
                 self.sums[2] += found.light
             signs = curvature_signs(rows[BOX_PX // 2], self._sensor, self.hits.shape)
-            some = _compared_rows(signs.shape)
-            products = signs[some] * self.signs[some]
-            self.alike += float(products.sum()), float(np.count_nonzero(products))
+            self._compare_signs(signs)
             self.signs = signs
+            if self.compared == 1:
+                self.first_signs = signs
+
+    def merge(self, other: Self) -> None:
+        """Add what the part that FOLLOWS this one found."""
+        self._compare_signs(other.first_signs)
+        self.first_signs = self.first_signs if self.compared else other.first_signs
+        self.signs = other.signs if other.compared else self.signs
+        self.hits += other.hits
+        self.sums += other.sums
+        self.alike += other.alike
+        self.frames += other.frames
+        self.compared += other.compared
+        self.below += other.below
+
+    def _compare_signs(self, signs: np.ndarray) -> None:
+        some = _compared_rows(signs.shape)
+        products = signs[some] * self.signs[some]
+        self.alike += float(products.sum()), float(np.count_nonzero(products))
 
     def found(self, places: np.ndarray, seen: np.ndarray) -> None:
         """Count spots found at places (n, 2) [px], where their pixels are seen (n,)."""
@@ -244,7 +263,8 @@ class Doubts:
     def state(self) -> State:
         """Return all counts."""
         counts = {"frames_seen": self.frames, "compared": self.compared, "below_zero": self.below}
-        pattern: State = {"curvature_signs": self.signs.copy(), "alike": self.alike.copy()}
+        signs: State = {"curvature_signs": self.signs.copy(), "first_curvature_signs": self.first_signs.copy()}
+        pattern = {**signs, "alike": self.alike.copy()}
         return {"hits": self.hits.copy(), "noise_sums": self.sums.copy(), **pattern, **counts}
 
     def restore(self, state: State) -> None:
@@ -252,6 +272,7 @@ class Doubts:
         self.hits = require_array(state, "hits", self.hits, "spots")
         self.sums = require_array(state, "noise_sums", self.sums, "spots")
         self.signs = require_array(state, "curvature_signs", self.signs, "spots")
+        self.first_signs = require_array(state, "first_curvature_signs", self.first_signs, "spots")
         self.alike = require_array(state, "alike", self.alike, "spots")
         counts = [require_int(state, name, "spots") for name in ("frames_seen", "compared", "below_zero")]
         if min(counts) < 0:

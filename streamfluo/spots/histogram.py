@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from copy import copy
+from typing import Self
+
 import numpy as np
 
 from ..core.errors import StateError
@@ -27,6 +30,15 @@ class PhotonHistogram:
             self._double()
         bins = np.minimum(np.floor(photons / self.width + ROUNDING).astype(np.int64) + BELOW, BINS - 1)
         self.counts += np.bincount(bins, minlength=BINS)
+
+    def merge(self, other: Self) -> None:
+        """Add what another one counted."""
+        theirs = copy(other)
+        while self.width < theirs.width:
+            self._double()
+        while theirs.width < self.width:
+            theirs._double()
+        self.counts = self.counts + theirs.counts
 
     def photons(self) -> np.ndarray:
         """Return the centres of the bins (256,)."""

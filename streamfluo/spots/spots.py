@@ -6,14 +6,14 @@ import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
 from ..core.block import Block
 from ..core.card_block import on_device
 from ..core.errors import ConfigError, FrameError
-from ..core.operator import NO_VALUES, Gives, Operator, Output, Presents, Table, Values
+from ..core.operator import NO_VALUES, Gives, Mergeable, Output, Presents, Table, Values
 from ..core.registry import register
 from ..core.spec import Spec
 from ..core.state import State
@@ -65,7 +65,7 @@ _MEANING = (
 
 
 @register("spots")
-class Spots(Operator):
+class Spots(Mergeable):
     """Localisations and photon counts of diffraction-limited spots, with standard errors and χ².
 
     Spots are detected in each frame by a matched filter with a stated false-alarm rate (kernels/detection.py); then
@@ -79,7 +79,7 @@ class Spots(Operator):
     there `photons` is NaN.
     """
 
-    version = 3
+    version = 4  # 4: frames are compared with the camera by their index, which parts share
     devices = ("cpu", "gpu")
     twin_tolerance = 1e-7  # of places that nothing is fitted to, from a filter in float32; fits agree to 1e-9
     Params = SpotsParams
@@ -161,7 +161,7 @@ class Spots(Operator):
         shifts, runs, compared = self._shifts(block, inputs), [], []
         for start, frames in self._localiser.parts(block):
             part, known = shifts[start : start + len(frames)], valid[start : start + len(frames)]
-            compared += self._compared(frames, start, valid)
+            compared += self._compared(block, frames, start, valid)
             runs += [self._measured(frames, part)] if self._passes is None else self._detected(frames, part, known)
         self._doubts.add(int(np.count_nonzero(valid)), compared)
         values, flags, places = self._joined(runs)
@@ -182,6 +182,14 @@ class Spots(Operator):
     def doubt(self) -> str:
         return self._doubts.doubt()
 
+    @property
+    def merges(self) -> bool:
+        return self._passes is None  # places found on the mean are known from then on
+
+    def merge(self, other: Self) -> None:
+        self._histogram.merge(other._histogram)
+        self._doubts.merge(other._doubts)
+
     def state(self) -> State:
         own = {**self._histogram.state(), **self._doubts.state()}
         return {**own, **(self._passes.state() if self._passes is not None else {})}
@@ -193,11 +201,11 @@ class Spots(Operator):
             self._passes.restore(state)
             self._known = self._known_spots()
 
-    def _compared(self, frames: Any, start: int, valid: np.ndarray) -> list[np.ndarray]:
-        """Return of a part of a block, from its frame `start` on, what of its frames is compared for doubts."""
-        known = np.flatnonzero(valid)
-        due = known[self._doubts.compares(len(known))] - start
-        return [self._localiser.compared(frames[t]) for t in due if 0 <= t < len(frames)]
+    def _compared(self, block: Block, frames: Any, start: int, valid: np.ndarray) -> list[np.ndarray]:
+        """Return of frames of a block, from its frame `start` on, what is compared for doubts."""
+        t = np.arange(start, start + len(frames))
+        due = valid[t] & self._doubts.compares(block.index + t)
+        return [self._localiser.compared(frames[n]) for n in np.flatnonzero(due)]
 
     # Spots detected in each frame
 
@@ -209,7 +217,7 @@ class Spots(Operator):
             if not valid.all():
                 known = valid[start + rows[:, FRAME].astype(np.int64)]
                 rows, seen = rows[known], seen[known]
-            compared += self._compared(frames, start, valid)
+            compared += self._compared(block, frames, start, valid)
             places.append((rows[:, [Y, X]], seen))
             rows[:, FRAME] += start
             parts.append(rows)

@@ -8,9 +8,8 @@ from typing import Any
 import msgspec
 
 from ..core.errors import ConfigError
-from ..core.operator import Mergeable
 from ..core.params import build_params
-from .laws import compiled, law
+from .laws import compiled, law, merges
 from .subject import FRAMES, TOLERANCE, Arrays, Subject, copied, fed_part, kernels, same, through_a_file
 
 AT = (20, 43, 75)  # within a cell of the grid, in a gap, later
@@ -99,7 +98,7 @@ def changed_back_is_unchanged(subject: Subject) -> None:
 def parts_merge_across_a_change(subject: Subject) -> None:
     """A part, and one that follows under changed parameters, equal one operator that changed between them."""
     values = live_ones(subject)
-    if not values or not isinstance(subject.make(), Mergeable):
+    if not values or not merges(subject.make()):
         return
     for at in (40, 96):
         first, params = fed_part(subject, 0, at), changed(subject.make(), values)

@@ -111,3 +111,17 @@ def test_ctrl_c_in_a_terminal_ends_the_workers_in_time_and_what_was_done_is_kept
         assert time.monotonic() - began < 30, left
         time.sleep(0.1)
     assert finished(short)
+
+
+def test_of_a_sweep_sessions_are_counted_and_each_that_failed_is_named(tmp_path, monkeypatch):
+    def broken(tasks, out, on):
+        out.mkdir()
+        for task in tasks:
+            yield Outcome(*task.recording, "failed", why="broken")
+
+    monkeypatch.setattr(reprocessing, "reprocess", broken)
+    words = ["spots", SHELF[0], "--out", tmp_path / "shelf", "--sweep", "spots.false_alarms=1,2"]
+    done = command("reprocess", *words, cwd=tmp_path)
+    assert done.stderr.strip().endswith("reprocess: 2 sessions failed, named above")
+    for value in (1, 2):
+        assert re.search(rf"failed: \S+_spots\.false_alarms={value}: .*broken", done.stdout)

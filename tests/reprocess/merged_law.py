@@ -20,7 +20,11 @@ def furthest(whole, single):
             apart = np.abs(got[known] - expected[known]).max(initial=0) / largest
             found[expected.dtype.type] = max(found[expected.dtype.type], float(apart))
             assert apart <= BOUNDS[expected.dtype.type], f"{step}.{name}: {apart}"
+        values = whole.values(step)
         for name, expected in single.values(step).items():
-            if not isinstance(expected, dict):
-                np.testing.assert_array_equal(whole.values(step)[name], expected, err_msg=f"{step}.{name}")
+            columns = expected if isinstance(expected, dict) else {"": expected}
+            got = values[name] if isinstance(expected, dict) else {"": values[name]}
+            assert got.keys() == columns.keys()
+            for column in columns:
+                np.testing.assert_array_equal(got[column], columns[column], err_msg=f"{step}.{name} {column}")
     return found

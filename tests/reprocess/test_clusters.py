@@ -17,9 +17,10 @@ import tifffile
 from streamfluo import __version__, open_session
 from streamfluo.reprocess import cluster
 from streamfluo.reprocess.cluster import ClusterError, Workers, connected
-from streamfluo.reprocess.one_recording import Task
+from streamfluo.reprocess.one_recording import Task, reprocess_one
 from streamfluo.reprocess.recordings import recordings
 from streamfluo.reprocess.reprocessing import Cluster, reprocess
+from streamfluo.sweep.grid import axes_of, points_of, tasks_of
 
 distributed = pytest.importorskip("distributed")
 dask = pytest.importorskip("dask")
@@ -166,6 +167,26 @@ def test_no_task_is_taken_for_that_of_another_program_on_the_same_cluster(monkey
         assert list(Workers(Client()).each_done(len, ["ab", "abc"], ["day0", "day1"])) == [(0, 2), (1, 3)]
     assert len(set(keys)) == 4
     assert [key.partition("-")[0] for key in keys] == ["day0", "day1"] * 2
+
+
+@pytest.mark.slow
+def test_a_sweep_on_two_workers_of_a_cluster_gives_the_sessions_that_it_gives_here(movies):
+    stated = ("binned.toml", '[[step]]\nkind = "bin"\n[[step]]\nkind = "moments"\n', ())
+    points = points_of(axes_of(["bin.bin_px=1,2"]), recordings([f"{movies}/day*.tif"]), 9)
+    with cluster_of(movies, workers=2) as (_, address):
+        there = tasks_of(points, stated, str(movies / "out"))
+        outcomes = done(reprocess(there, movies / "out", Cluster(address)))
+    assert outcomes.keys() == {point.name for point in points}
+    assert {became for became, _ in outcomes.values()} == {"done"}
+    (movies / "here").mkdir()
+    for task in tasks_of(points, stated, str(movies / "here")):
+        name = task.recording.name
+        assert reprocess_one(task).became == "done"
+        found, expected = (open_session(movies / of / name).snapshot("moments") for of in ("out", "here"))
+        height_px = open_session(movies / "here" / name).spec.shape[0]
+        assert found["mean"].shape[0] == height_px // int(name[-1])  # it is the value that the name says
+        for array, values in expected.items():
+            np.testing.assert_array_equal(found[array], values, err_msg=array)
 
 
 @pytest.mark.slow

@@ -36,6 +36,20 @@ kind = "reconstruct"
 after = "sofi"
 params = { psf = 1.3, factor = 1, iterations = 2 }
 """
+PLACES = """
+[source]
+camera = { offset_adu = 10, gain_e_per_adu = 1.2, read_noise_e = 1.5 }
+[[step]]
+kind = "spots"
+[[step]]
+kind = "render"
+after = "spots"
+[[step]]
+id = "known"
+kind = "spots"
+after = "source"
+params = { spots = [[10, 10], [4, 15]] }
+"""
 STATED = ("parts.toml", CONFIG, ())
 
 
@@ -53,18 +67,18 @@ def task(folder, stated=STATED):
     return Task(stated, recordings([str(folder / "long.tif")])[0], str(folder / "out"))
 
 
-def in_parts(folder, count):
-    parts = parts_of(task(folder), count, str(folder / "work"))
+def in_parts(folder, count, stated=STATED):
+    parts = parts_of(task(folder, stated), count, str(folder / "work"))
     return parts, merged([(part, process_part(part)) for part in parts])
 
 
-@pytest.mark.parametrize("count", [2, 5])
-def test_parts_give_the_session_of_the_serial_run(movie, count):
-    parts, outcome = in_parts(movie, count)
+@pytest.mark.parametrize(("count", "config"), [(2, CONFIG), (5, CONFIG), (5, PLACES)], ids=["2", "5", "5, spots"])
+def test_parts_give_the_session_of_the_serial_run(movie, count, config):
+    parts, outcome = in_parts(movie, count, ("parts.toml", config, ()))
     assert len(parts) == count
     assert (outcome.became, outcome.frames, outcome.lost) == ("done", 517, 0)
     with open_source(movie / "long.tif") as source:
-        engine = Engine(source, parse_config(CONFIG), movie / "single")
+        engine = Engine(source, parse_config(config), movie / "single")
         engine.start()
         engine.wait()
     whole, single = open_session(movie / "out" / "long"), open_session(movie / "single")
@@ -134,7 +148,7 @@ def test_a_session_that_was_begun_whole_and_did_not_end_is_no_result(movie):
 
 
 def test_a_step_that_does_not_merge_is_named(movie):
-    stated = ("m.toml", '[[step]]\nkind = "spots"\n', ())
+    stated = ("m.toml", '[[step]]\nkind = "spots"\nparams = { detect = "mean" }\n', ())
     with pytest.raises(ConfigError, match=r"m\.toml: step 'spots': spots has no merge and learns from all frames"):
         parts_of(task(movie, stated), 2, str(movie / "work"))
 

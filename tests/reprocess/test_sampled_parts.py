@@ -5,6 +5,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import tifffile
+from sampled_parts import SAMPLED, in_parts
 from seeds import seeds
 
 from streamfluo import Block, Spec, create, open_session
@@ -13,37 +14,13 @@ from streamfluo.engine.config import parse_config
 from streamfluo.engine.engine import Engine
 from streamfluo.reprocess.agreement import agreement, beyond
 from streamfluo.reprocess.division import sample_spans
-from streamfluo.reprocess.in_parts import learn_first, merged, parts_of, process_part
-from streamfluo.reprocess.one_recording import Task
-from streamfluo.reprocess.recordings import recordings
 from streamfluo.simulate import calcium
 from streamfluo.sources.opening import open_source
 
 FRAMES, SAMPLE = 2400, 1024
-CONFIG = """
-[source]
-interval_s = 0.0333
-[[step]]
-kind = "motion"
-[[step]]
-kind = "moments"
-[[step]]
-kind = "extract"
-params = { neuron_sigma_px = 3.0, decay_s = 0.4, ar_order = 1 }
-after = "motion"
-"""
 
 
-def in_parts(folder, count, sample, config=CONFIG):
-    for name in ("out", "work"):
-        (folder / name).mkdir(exist_ok=True)
-    task = Task(("parts.toml", config, ()), recordings([str(folder / "movie.tif")])[0], str(folder / "out"))
-    parts = parts_of(task, count, str(folder / "work"), sample)
-    learned = learn_first(parts[0])
-    return merged([(part, process_part(part)) for part in parts], learned)
-
-
-def single_run(folder, config=CONFIG):
+def single_run(folder, config=SAMPLED):
     with open_source(folder / "movie.tif") as source:
         engine = Engine(source, parse_config(config), folder / "single")
         engine.start()

@@ -77,7 +77,7 @@ def test_a_recording_that_has_changed_is_another_series(tmp_path, served):
     ("uri", "said"),
     [
         ("/gone.zarr", "no Zarr that can be read there"),
-        ("/rec.zarr?dataset=7", "no array '7'"),
+        ("/rec.zarr?dataset=7", "no array '7'; arrays: none that is listed; name one"),
         ("/rec.zarr?follow=1", "follow"),
         ("/rec.zarr?frames=90:99", "frames=90:99"),
     ],

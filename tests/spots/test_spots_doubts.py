@@ -1,6 +1,7 @@
 """What `spots` and `find_spots` say against the camera's numbers and the false-alarm rate."""
 
 import re
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -84,6 +85,27 @@ def test_offsets_that_differ_between_pixels_are_said_where_one_number_is_told(se
         assert (str(operator.read()["status"]) == "as stated") != said
     [share] = re.findall(r"(\d+)% of the pixels", str(looked_at(frames, CAMERA)[1].read()["status"]))
     assert int(share) == pytest.approx(100 * 1.5**2 / (1.5**2 + 10 + 1.5**2), abs=5)
+
+
+@pytest.mark.parametrize("cuts", [(0, 32, 96, 130), (0, 1, 41, 65, 66, 130), (0, 130)])
+def test_parts_of_a_movie_doubt_what_the_whole_of_it_doubts(cuts):
+    offset = 100 + np.random.default_rng(8).normal(0, 3, SHAPE)
+    frames = frames_of(10 + molecules(8, 1000), 130, 8, offset)
+
+    def fed(first, stop):
+        operator = create("spots", Spec(SHAPE, frames.dtype, camera=CAMERA))
+        for n in range(first, stop, 13):
+            operator.update(Block(n, np.arange(n, min(n + 13, stop)), frames[n : min(n + 13, stop)]))
+        return operator
+
+    merged = fed(0, 0)
+    for span in pairwise(cuts):
+        merged.merge(fed(*span))
+    whole = fed(0, 130)
+    assert "a fixed pattern" in whole.doubt()
+    assert (merged.doubt(), str(merged.read()["status"])) == (whole.doubt(), str(whole.read()["status"]))
+    for name, expected in whole.state().items():
+        np.testing.assert_allclose(merged.state()[name], expected, rtol=1e-12, err_msg=name)
 
 
 @seeds(5, 6, 7)

@@ -6,9 +6,7 @@ from typing import TypeGuard
 
 import numpy as np
 
-from ..kernels.demixing import project_past
 from ..kernels.footprint_statistics import add_shifted
-from ..kernels.residual import subtract_from_bins
 from ..kernels.spikes import initial_levels
 from .activity import Deconvolution
 from .background import Background
@@ -107,12 +105,9 @@ def add_component(
     cells: Components, background: Background, buffer: Buffer, proposal: Proposal, deconvolution: Deconvolution
 ) -> int:
     """Make a proposal a component, with its history from the buffered frames and bins; return its row."""
-    slots, order = buffer.slots(), buffer.bin_order()
-    unsettled = buffer.unsettled()
+    slots, unsettled = buffer.slots(), buffer.unsettled()
     k = cells.add(proposal.corner, proposal.footprint, background, int(buffer.index[unsettled[0]]))
-    history = np.empty(len(slots))
-    project_past(k, cells.design(background), buffer.past(cells.history), history)
-    cells.history[k, slots] = history
+    history = cells.history[k, slots] = buffer.past_of(cells, background, k)
     noise, low, level = initial_levels(history)
     for name, value in {"noise": noise, "baseline": level, "low": low, "previous": history[0]}.items():
         for when in ("live", "late"):
@@ -123,8 +118,7 @@ def add_component(
     trace = deconvolution.update_history(cells, k, history)
     cells.moment[k] = cells.learned[k] = proposal.moment
     cells.gathered[k] = (proposal.slope - proposal.footprint) * np.float32(proposal.moment)
-    bins = buffer.bins.reshape(len(buffer.bins), -1)
-    subtract_from_bins(bins, order, k, cells.footprints, proposal.activity)
+    buffer.subtract(cells, k, proposal.activity)
     past = _binned_history(buffer, trace, proposal.activity)
     add_history_evidence(cells, k, past, proposal.activity, buffer.count // buffer.bin_frames)
     return k

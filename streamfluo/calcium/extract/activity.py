@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..kernels import spikes as kernels
-from ..kernels.frame_values import follow_frame
+from ..kernels.frame_values import follow_frame, follow_products
 from ..time_constants import TimeConstants, impulse_response
 from .components import POOLS, Components, Packed
 
@@ -45,13 +45,15 @@ class Deconvolution:
     def follow(self, cells: Components, frame: Packed, design: Packed, modes: np.ndarray, slot: int) -> np.ndarray:
         """Demix a frame and deconvolve its activity, which the window has in `slot`; modes (M,) are updated.
 
-        frame: what `follow_frame` takes. Returns trace, raw activity above the baseline, spikes and ΔF/F (4, K).
+        frame: what `follow_frame` or `follow_products` takes. Returns trace, raw activity above the baseline, spikes
+        and ΔF/F (4, K).
         """
         out = np.empty((4, cells.count))
         deconvolution = cells.levels("live"), cells.pools("live"), SPARSITY, LEAST_F0
         following = cells.bin_sum, cells.bin_trace, cells.history, cells.product, slot, cells.resting
         pieces = cells.share, cells.wholes()
-        follow_frame(frame, design, (cells["activity"], modes), deconvolution, (following, pieces), out)
+        kernel = follow_frame if len(frame) == 4 else follow_products  # pixels, or products with them
+        kernel(frame, design, (cells["activity"], modes), deconvolution, (following, pieces), out)
         out[2] /= self.interval_s
         return out
 

@@ -49,6 +49,7 @@ class Background:
         self.gram = np.zeros((modes, modes))
         self.edge = np.zeros(shape, bool)  # observed pixels beside what is not: the frame's border, a rim after shifts
         self.observed_px = 0
+        self.unsent: set[tuple[int, int]] = set()  # corners of boxes whose mean has changed since a card was told
         self.whitening = (self.mean, self.weight, self.modes)  # the fields of `WhiteningModel`
         self.scene = (*self.whitening, self.edge)  # the fields of `Scene` but the last
         self._arrays: dict[str, np.ndarray] = {
@@ -78,6 +79,13 @@ class Background:
         np.divide(1, self.noise, out=self.weight, where=self.noise > 0)
         self._find_edge()
         self._find_modes(frames, mean, window)
+
+    def add_to_mean(self, corner: np.ndarray, image: np.ndarray) -> None:
+        """Add what a box (h, w) at a corner shows, in noise σ, to the mean image."""
+        (top, left), (height, width) = corner.tolist(), image.shape
+        area = np.s_[top : top + height, left : left + width]
+        self.mean[area] += image * self.noise[area]
+        self.unsent.add((top, left))
 
     def state(self) -> State:
         """Return all carried values as state entries."""

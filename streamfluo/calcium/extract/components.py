@@ -98,6 +98,7 @@ class Components(Columns):
         self.next_id = self.changes = self.frames = 0  # frames so far
         self._listing = Listing()
         self.changed: set[int] = set()  # rows whose footprint was listed anew since the ring looked at them
+        self.unsent: set[int] = set()  # the same, since a card was told
 
     @property
     def footprints(self) -> Packed:
@@ -194,7 +195,7 @@ class Components(Columns):
         for n in range(self.neighbours[k]):
             self._unlink(int(self.neighbour[k, n]), k)
         last = self.remove(k)
-        self.changed.add(k)
+        self._note_change(k)
         if last != k:
             for n in range(self.neighbours[k]):
                 other = int(self.neighbour[k, n])
@@ -220,7 +221,7 @@ class Components(Columns):
     def refresh(self, k: int, background: Background) -> None:
         """Recompute the support of footprint k, its F0 and its inner products with components and modes."""
         self.changes += 1
-        self.changed.add(k)
+        self._note_change(k)
         self.listed_at[k] = self.frames
         scene = (*background.scene, self.offset)
         refresh_footprint(k, self.boxes, self.footprints, self.overlaps, self.measures, scene)
@@ -233,6 +234,7 @@ class Components(Columns):
         """Add `change` (h, w) to footprint k; subtract its mean activity from the mean image: their sum stays."""
         learned = self.gathered, self.moment, self.level, self.comoment
         change_footprint(k, change, self.boxes, learned, self.overlaps, (background.mean, background.noise))
+        background.unsent.add((int(self.origin[k, 0]), int(self.origin[k, 1])))
         self.refresh(k, background)
 
     def explained_and_snr(self) -> tuple[np.ndarray, np.ndarray]:
@@ -260,6 +262,10 @@ class Components(Columns):
         )  # fmt: skip
         if not sound:
             raise StateError(f"{where}: indices of the state's components are out of range; the state is damaged")
+
+    def _note_change(self, k: int) -> None:
+        self.changed.add(k)
+        self.unsent.add(k)
 
     def _link(self, a: int, b: int) -> None:
         width = self.neighbour.shape[1]

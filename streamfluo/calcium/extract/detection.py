@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -12,11 +13,12 @@ from ..kernels.residual import peaks, pool_maps, rows_of, smooth, standardise_ma
 
 MIN_Z = 5.0
 MAPS = 4  # bins that a transient is pooled over
+WIDTHS = (1.0, 1.6)  # of the filters, by that of a cell
 SUPPRESSION = 1.2  # of its height: what a tried place must exceed to be tried again
 SUPPRESSION_DECAY = np.float32(0.98)
 MAX_SIGMA = np.float32(2.0)  # of the median σ: a cell that is active all the time is no noise
 _RATE = 1 / 200
-_CLIP = np.float32(3.0)
+CLIP = np.float32(3.0)
 
 
 class Candidate(NamedTuple):
@@ -34,6 +36,7 @@ class Detector:
     def __init__(self, shape: tuple[int, int], widths_px: tuple[float, ...], decay_per_bin: float) -> None:
         self.shape = (max(1, shape[0] // 2), max(1, shape[1] // 2))
         self.widths_px = widths_px
+        self._step = 5 if self.shape[0] * self.shape[1] > 10_000 else 1  # between the rows of a map's median
         self._kernels = [_gaussian(width / 2) for width in widths_px]
         n = len(widths_px)
         planes = np.zeros((n, MAPS + 4, *self.shape), np.float32)  # one allocation, as in `Columns`
@@ -61,11 +64,11 @@ class Detector:
 
     def add_bin(self, binned: np.ndarray) -> None:
         """Add the residual of the next bin, binned 2 × 2 (y // 2, x // 2)."""
-        newest, rate = self.bins % MAPS, np.float32(max(_RATE, 1 / (self.bins + 10.0)))
+        newest, rate = self.bins % MAPS, rate_of(self.bins)
         for n, kernel in enumerate(self._kernels):
             target, variance = self.maps[n, newest], self._variance[n]
             smooth(binned, kernel, self._rows[n], target)
-            standardise_map(target, self._mean[n], variance, rate, (_CLIP, self._largest(variance)))
+            standardise_map(target, self._mean[n], variance, rate, (CLIP, self._largest(variance)))
             self.pooled[n, 0] = self.pooled[n, 1]
             pool_maps(self.maps[n], newest, 1 / self._sigma(target), self._weights, self.pooled[n, 1])
             self.pooled[n, 1] /= self._sigma(self.pooled[n, 1])
@@ -81,10 +84,8 @@ class Detector:
         found: list[Candidate] = []
         if self.bins < MAPS:
             return found
-        for n, width in enumerate(self.widths_px):
-            places = np.zeros((limit, 3))
-            count = peaks(self.pooled[n, 1], self.pooled[n, 0], MIN_Z, self._radius, self.suppressed, places)
-            found += [Candidate(2 * y + 0.5, 2 * x + 0.5, width, z) for y, x, z in places[:count].tolist()]
+        for width, places in zip(self.widths_px, self._peaks(limit), strict=True):
+            found += [Candidate(2 * y + 0.5, 2 * x + 0.5, width, z) for y, x, z in places.tolist()]
         found.sort(key=lambda candidate: -candidate.z)
         chosen: list[Candidate] = []
         for one in found:
@@ -92,10 +93,12 @@ class Detector:
                 chosen.append(one)
         return chosen[:limit]
 
-    def suppress(self, candidate: Candidate) -> None:
-        """Suppress the place of a tried candidate until a higher peak appears or the suppression decays."""
-        j, i, r = int(candidate.y / 2), int(candidate.x / 2), self._radius
-        self.suppressed[max(0, j - r) : j + r + 1, max(0, i - r) : i + r + 1] = SUPPRESSION * candidate.z
+    def suppress_all(self, candidates: Sequence[Candidate]) -> None:
+        """Suppress the places of tried candidates until a higher peak appears or the suppression decays."""
+        r = self._radius
+        for candidate in candidates:
+            j, i = int(candidate.y / 2), int(candidate.x / 2)
+            self.suppressed[max(0, j - r) : j + r + 1, max(0, i - r) : i + r + 1] = SUPPRESSION * candidate.z
 
     def image(self, shape: tuple[int, int]) -> np.ndarray:
         """Return the maximum over the pooled maps, on the full grid (y, x) of `shape`."""
@@ -103,9 +106,19 @@ class Detector:
         rows, columns = (np.minimum(np.arange(n) // 2, m - 1) for n, m in zip(shape, small.shape, strict=True))
         return small[np.ix_(rows, columns)]
 
+    def _peaks(self, limit: int) -> list[np.ndarray]:
+        """The highest places (n, 3) that have peaked, for each width, as y, x and z."""
+        found = []
+        for pooled in self.pooled:
+            places = np.zeros((limit, 3))
+            found.append(places[: peaks(pooled[1], pooled[0], MIN_Z, self._radius, self.suppressed, places)])
+        return found
+
     def _largest(self, variance: np.ndarray) -> np.float32:
         """The largest variance of a map: MAX_SIGMA times its median σ over observed pixels."""
-        middle = self._median(variance)
+        return self._bound(self._median(variance))
+
+    def _bound(self, middle: float) -> np.float32:
         return np.float32(MAX_SIGMA**2 * middle if middle > 0 else np.inf)
 
     def _sigma(self, image: np.ndarray) -> np.float32:
@@ -116,7 +129,7 @@ class Detector:
 
     def _median(self, image: np.ndarray) -> float:
         """Median absolute value of the observed pixels, of every fifth row and column of large maps; 0 of none."""
-        step = 5 if image.size > 10_000 else 1
+        step = self._step
         if self._all_seen:
             return float(median_size(image, step))
         return float(median_size(image[::step, ::step][self._seen[::step, ::step]][None], 1))
@@ -131,6 +144,11 @@ class Detector:
         for name, array in self._arrays.items():
             array[...] = require_array(state, f"detector_{name}", array, "extract")
         self.bins = require_int(state, "detector_bins", "extract")
+
+
+def rate_of(bins: int) -> np.float32:
+    """Return by how much a map moves the running means after so many bins."""
+    return np.float32(max(_RATE, 1 / (bins + 10.0)))
 
 
 def _gaussian(sigma: float) -> np.ndarray:

@@ -98,13 +98,8 @@ def join(cells: Components, background: Background, duplicate: Duplicate) -> Non
     whole, part, change = duplicate
     if change.any():
         cells.correct_neighbours(part, -cells.box[part])
-    height, width = cells.box_shape
-    top, left = cells.origin[whole]
-    area = np.s_[top : top + height, left : left + width]
-    y, x = cells.origin[part]
-    gone = np.s_[y : y + height, x : x + width]
-    background.mean[gone] += cells.box[part] * np.float32(cells.level[part]) * background.noise[gone]
-    background.mean[area] -= change * np.float32(cells.level[whole]) * background.noise[area]
+    background.add_to_mean(cells.origin[part], cells.box[part] * np.float32(cells.level[part]))
+    background.add_to_mean(cells.origin[whole], -change * np.float32(cells.level[whole]))
     cells.box[whole] += change
     cells.gathered[whole] -= change * np.float32(cells.moment[whole])
     cells.correct_neighbours(whole, change)

@@ -8,20 +8,23 @@ import numpy as np
 
 from ...core.errors import StateError
 from ...core.state import State, require_array, require_int
-from ..banded import WhiteRows, whiten
-from ..kernels.demixing import sum_frames
-from ..kernels.residual import STEP, store_bin, subtract_footprints
+from ..kernels.residual import STEP
 from . import results
 from .acceptance import EVIDENCE_PER_SNR, add_component, is_acceptable, is_error_of, matching_component
 from .activity import Deconvolution
 from .background import Background
-from .buffer import SCALE, Buffer
+from .buffer import Buffer
+from .card_buffer import CardBuffer
+from .card_detection import CardDetector
+from .card_frame import Frame
+from .card_memory import CardMemory
+from .card_ring import CardRing
 from .components import REJECTED, Components
-from .detection import Candidate, Detector, binned_2x2
+from .detection import WIDTHS, Candidate, Detector, binned_2x2
 from .duplicates import find_duplicate, join
 from .footprint_update import due_for_update, refine_footprint, to_remove, update_statistics
 from .learned_acceptance import Seen, are_cells
-from .params import ExtractParams
+from .params import ExtractParams, box_of, ring_radius_px_of
 from .pieces import Signals, merge_pieces
 from .proposal import propose
 from .recentring import recentre
@@ -52,8 +55,7 @@ class Extraction:
         self, params: ExtractParams, shape: tuple[int, int], deconvolution: Deconvolution, offset_adu: float
     ) -> None:
         self.params, self.shape, self._deconvolution, self._offset_adu = params, shape, deconvolution, offset_adu
-        side = 2 * round(3 * params.neuron_sigma_px) + 1
-        self._box = (min(side, shape[0]), min(side, shape[1]))
+        self._box = box_of(params, shape)
         self._cell_px = params.neuron_sigma_px / 2
         self.structure: Structure | None = None  # that components are compared with as frames come
         self.frozen = False  # cells and footprints stay as they are
@@ -62,19 +64,16 @@ class Extraction:
     def _reset(self) -> None:
         shape, modes, window = self.shape, self.params.background_components, self.params.window_frames
         self.background = Background(shape, modes)
-        radius = self.params.ring_radius_px or 3 * self.params.neuron_sigma_px
+        radius = ring_radius_px_of(self.params)
         self._ring = RingBackground(shape, radius, modes) if self.params.background == "ring" else None
         self._settled = SettledTraces(self._deconvolution.interval_s)
         self.cells = Components(shape, self._box, modes, window, self._offset_adu, self._settled.samples)
-        self.detector = Detector(shape, (self._cell_px, 1.6 * self._cell_px), self._deconvolution.g**BIN)
+        self.detector = Detector(shape, tuple(w * self._cell_px for w in WIDTHS), self._deconvolution.g**BIN)
         self._buffer = Buffer(shape, modes, window, BIN)
         self.seen = Seen(self.params.neuron_sigma_px, self.background, self._buffer, self._deconvolution)
         self._transients = Transients(self._deconvolution, self.params.decay_s, self.params.rise_s, window)
-        self._total = np.zeros(shape, np.float32)
         self._binned = np.zeros(self.detector.shape, np.float32)
-        self._mode, self._mode_sum = np.zeros((2, modes))
-        self._white = WhiteRows.of(shape, modes)
-        self._waiting: list[Candidate] = []
+        (self._mode, self._mode_sum), self._waiting = np.zeros((2, modes)), list[Candidate]()
         self._turn = self._last_index = 0
         self.tables = Tables()
         self.behind = False  # work of the last frame is to be done
@@ -113,7 +112,7 @@ class Extraction:
         for slot in self._buffer.bin_order():
             self.detector.add_bin(binned_2x2(self._buffer.bins[slot] / np.float32(STEP)))
             for candidate in self.detector.candidates(MAX_WAITING):
-                self.detector.suppress(candidate)
+                self.detector.suppress_all([candidate])
                 self._try(candidate)
 
     def _process_all(self, first: np.ndarray, index: list[int], frames: Sequence[np.ndarray]) -> None:
@@ -152,7 +151,14 @@ class Extraction:
         self.cells.accepted[k], self.cells.seeded[k] = reason == SEED, reason != "first frames"
         self._record_event(birth, k, "born", reason)
 
-    def process(self, index: int, frame: np.ndarray) -> LiveValues:
+    def to_card(self, memory: CardMemory) -> None:
+        """Have frames, bins and maps on a card from now on; what is learned of them stays here."""
+        buffer = self._buffer = CardBuffer(self._buffer, memory, self.background, self.cells)
+        self.seen = self.seen._replace(buffer=buffer)
+        self.detector = CardDetector(self.detector, memory, self._binned)
+        self._ring = self._ring and CardRing(self._ring, memory, buffer, self.background)
+
+    def process(self, index: int, frame: Frame) -> LiveValues:
         """Process the next frame (y, x); return the values of the accepted components.
 
         What these do not need is left for `catch_up`, which any thread may call before the next frame.
@@ -195,7 +201,7 @@ class Extraction:
         if rows is not None:
             self.tables.add("settled", rows)
 
-    def _process(self, index: int, frame: np.ndarray, binned: np.ndarray) -> LiveValues:
+    def _process(self, index: int, frame: Frame, binned: np.ndarray) -> LiveValues:
         """Demix and deconvolve a frame; return the values of the accepted components.
 
         binned (rows, columns): its ring background [ADU].
@@ -203,9 +209,7 @@ class Extraction:
         cells, buffer = self.cells, self._buffer
         slot = buffer.slot
         self._last_index = buffer.index[slot] = index
-        stored = buffer.frames[slot]
-        whiten(frame, self.background.whitening, (self._mode, binned), SCALE, stored, self._white)
-        pixels = stored.reshape(-1), 1 / float(SCALE), self._white.products, SWEEPS
+        pixels = *buffer.whitened(frame, self.background, (self._mode, binned), cells), SWEEPS
         values = self._deconvolution.follow(cells, pixels, cells.design(self.background), self._mode, slot)
         buffer.modes[slot] = self._mode
         self._mode_sum += self._mode
@@ -234,8 +238,7 @@ class Extraction:
         if phase == 1 and self._buffer.count > BIN:
             self.detector.add_bin(self._binned)
             self._waiting = (self._waiting + self.detector.candidates(CANDIDATES))[-MAX_WAITING:]
-            for candidate in self._waiting:
-                self.detector.suppress(candidate)
+            self.detector.suppress_all(self._waiting)
         elif self._waiting and self._buffer.count >= FIRST_PROPOSAL_BINS * BIN:
             for _ in range(min(PROPOSALS_PER_FRAME, len(self._waiting))):
                 self._try(self._waiting.pop(0))
@@ -251,21 +254,18 @@ class Extraction:
         """Store the residual of the bin and update the sufficient statistics."""
         if self._ring is not None:
             self._ring.update_slopes()
-        cells, buffer, modes = self.cells, self._buffer, self.background.modes
-        number = buffer.count // BIN - 1
-        sum_frames(buffer.frames, buffer.slots()[-BIN:], float(SCALE), modes, self._mode_sum, self._total)
-        subtract_footprints(self._total.reshape(-1), cells.footprints, cells["bin_sum"])
-        store_bin(self._total, np.float32(1 / np.sqrt(BIN)), buffer.bins[buffer.bin_order()[-1]], self._binned)
+        cells, number = self.cells, self._buffer.count // BIN - 1
+        residual, origin = self._buffer.residual_of_bin(cells, self.background, self._mode_sum, self._binned)
         if self.params.merges:
             self._signals.add(cells, number)
-        update_statistics(cells, self._total, number, BIN, self._deconvolution.ahead_of_bin(cells))
+        update_statistics(cells, residual, number, BIN, self._deconvolution.ahead_of_bin(cells), origin)
         self._mode_sum[:] = 0
 
     def _try(self, candidate: Candidate) -> None:
         """Segment a candidate's footprint; add it as a component if it is acceptable and new."""
         cells, buffer = self.cells, self._buffer
         corner = cells.corner(candidate.y, candidate.x)
-        proposal = propose(buffer.bins, buffer.bin_order(), corner, self._box, candidate, self._cell_px)
+        proposal = propose(buffer, corner, self._box, candidate, self._cell_px)
         if not is_acceptable(proposal, self.params):
             return
         known = matching_component(cells, proposal, self.params.max_overlap)

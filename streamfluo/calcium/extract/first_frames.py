@@ -11,9 +11,8 @@ from ...core.errors import StateError
 from ...core.state import State, require_array
 from ..banded import read_only
 from ..kernels.initial_frames import deviation_quantile, read_half
+from .card_frame import STRIDE, CardFrame, Frame, compared_step
 
-_STRIDE = 8  # pixels between those that are compared, at least
-_SIDE = 32  # rows and columns of large frames that are compared as they come: 1024 pixels tell a quantile to 3 %
 _QUANTILE = 0.9  # of |deviation|: what changes a tenth of the field is no cell
 _FACTOR, _LEAST = 3.0, 10.0  # times what is usual, and noise σ: a flash or a shutter; cells of a dense field reach 5
 _NOISE = 1.645  # that quantile of noise alone
@@ -46,7 +45,7 @@ class FirstFrames(Sequence[np.ndarray]):
 
         Compared with the last quarter: what is dark at first and lit then is left out while it is dark.
         """
-        sample = np.stack([part[::_STRIDE, ::_STRIDE].ravel().astype(np.float32) for part in self._stored])
+        sample = np.stack([part[::STRIDE, ::STRIDE].ravel().astype(np.float32) for part in self._stored])
         with np.errstate(invalid="ignore"):
             usual = _median(sample[-max(1, len(sample) // 4) :])
             spread = _median(np.abs(np.diff(sample, axis=0))) / np.float32(0.9539)
@@ -128,9 +127,12 @@ class SceneWatch:
     def __init__(self) -> None:
         self._level, self._odd = np.full(1, _NOISE), np.zeros(1, np.int64)
 
-    def is_odd(self, frame: np.ndarray, mean: np.ndarray, weight: np.ndarray) -> bool:
+    def is_odd(self, frame: Frame, mean: np.ndarray, weight: np.ndarray) -> bool:
         """Return whether a frame (y, x) is a flash or a shutter; mean and weight (y, x) of the background."""
-        step = max(_STRIDE, min(frame.shape) // _SIDE)
+        step = compared_step(mean.shape)
+        if isinstance(frame, CardFrame):
+            mean, weight = (np.ascontiguousarray(image[::step, ::step]) for image in (mean, weight))
+            frame, step = frame.sampled, 1
         value = deviation_quantile(read_only(frame), mean, weight, step, _QUANTILE)
         if value < 0:
             return False

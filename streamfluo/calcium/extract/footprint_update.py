@@ -31,15 +31,19 @@ WEAK = 0.85  # of the SNR for acceptance; components below it are removed after 
 
 
 def update_statistics(
-    cells: Components, residual: np.ndarray, number: int, frames: int, ahead: np.ndarray | None = None
-) -> None:
+    cells: Components, residual: np.ndarray, number: int, frames: int, ahead: np.ndarray | None = None,
+    origin: np.ndarray | None = None,
+) -> None:  # fmt: skip
     """Update the sufficient statistics with bin `number` of so many frames: residual (y, x) in units of its noise σ.
 
-    ahead: the bin's activity (K,) that frames to come have told as well, NaN where they have not.
+    ahead: the bin's activity (K,) that frames to come have told as well, NaN where they have not. origin: where each
+    component's box lies in `residual` (K, 2), if not where it does in a frame.
     """
+    origin = cells.origin if origin is None else origin
+    boxes, regression = (origin, *cells.boxes[1:]), (origin, *cells.regression[1:])
     noise, slot, root = cells["live_noise"], number % BINS, np.sqrt(frames)
     shown, like = cells["bin_trace"] / root, np.empty(cells.count)
-    footprint_r2(residual, np.where(shown >= MIN_ACTIVITY * noise, cells["bin_sum"], 0), root, cells.boxes, like)
+    footprint_r2(residual, np.where(shown >= MIN_ACTIVITY * noise, cells["bin_sum"], 0), root, boxes, like)
     update_evidence(shown, like >= LIKE_ITSELF, noise, slot, cells.overlaps, cells.evidence)
     update_falls(root * cells["live_baseline"] - cells["bin_sum"] / root, noise, slot, cells.overlaps, cells.evidence)
     seen = cells["recent"][:, slot] * noise
@@ -48,7 +52,7 @@ def update_statistics(
     activity = np.where(like >= LIKE_TO_LEARN, seen, cells["average"])
     rate = 1 / np.minimum(cells["live_seen"] / frames + 1.0, _MEMORY_BINS)
     update_comoments(activity, cells.average, cells.neighbours, cells.neighbour, cells.comoment)
-    update_regression(residual, activity, rate, cells.regression)
+    update_regression(residual, activity, rate, regression)
     cells["level"][:] += rate * (cells["bin_sum"] / frames - cells["level"])
     cells["bin_sum"][:] = cells["bin_trace"][:] = 0
 

@@ -110,7 +110,7 @@ def compile_search(params: ExtractParams, spec: Spec) -> None:
         whiten(frame, background.whitening, (mode, binned), SCALE, buffer.frames[0], WhiteRows.of(_SHAPE, modes))
     _detect()
     candidate = Candidate(12.0, 12.0, 2.0, 5.0)
-    proposal = propose(buffer.bins, buffer.bin_order(), cells.corner(12.0, 12.0), _BOX, candidate, 2.0)
+    proposal = propose(buffer, cells.corner(12.0, 12.0), _BOX, candidate, 2.0)
     assert proposal is not None
     outlines.outline(blob > 0.5, np.zeros((10, 2), np.float32))
 
@@ -148,6 +148,14 @@ def compile_traces(params: ExtractParams, spec: Spec) -> None:
         settled.rows(cells, deconvolution, last=True)  # with the kernels of its rates
     costs(np.zeros(20), 1.0, [TYPICAL], 0.05)
     prepare(np.zeros(20), 0.05)
+
+
+def compile_on_card(params: ExtractParams, spec: Spec) -> None:
+    """Call the kernel of values of a frame whose products come from a card."""
+    _, _, background, _, cells, _ = _Few.of(params.background_components)
+    modes = np.zeros(params.background_components)
+    frame = np.zeros(0), modes, 1
+    Deconvolution(0.04, 0.4, 0.1, 1).follow(cells, frame, cells.design(background), modes.copy(), 0)
 
 
 def _frames(dtype: str) -> tuple[np.ndarray, np.ndarray]:

@@ -9,6 +9,7 @@ import numpy as np
 
 from ...core.state import State, require_int
 from ..values_by_id import values_by_id
+from .card_frame import Frame, on_host
 from .extraction import LiveValues
 from .first_frames import FirstFrames, SceneWatch
 from .frozen_extraction import FrozenExtraction
@@ -34,7 +35,7 @@ class Live:
         self.first_frames, self.left_out = collected.first_frames, collected.left_out
         self.extraction.goes_on_from(collected.extraction)
 
-    def take(self, index: int, frame: np.ndarray | None) -> LiveValues:
+    def take(self, index: int, frame: Frame | None) -> LiveValues:
         """Take a frame (y, x), None for one that is not valid; return the values of the accepted components.
 
         What else it leaves to do is done by the next one, or before that by `extraction.catch_up`.
@@ -44,7 +45,7 @@ class Live:
             return self.extraction.unknown()
         if self.begun:
             return self.extraction.process(index, frame)
-        self.first_frames.append(index, frame)
+        self.first_frames.append(index, on_host(frame))
         return NO_COMPONENTS
 
     def see_motion(self, index: int, shift_px: np.ndarray) -> None:
@@ -59,7 +60,7 @@ class Live:
         """
         return self.extraction.cells.listed().counts
 
-    def learn(self, index: int, frame: np.ndarray | None) -> None:
+    def learn(self, index: int, frame: Frame | None) -> None:
         """Take a frame, and do all that it leaves to do."""
         self.take(index, frame)
         self.extraction.catch_up()
@@ -90,7 +91,7 @@ class Live:
             told.append(f"not seen of the {len(seeds.ids)} cells of {Path(seeds.folder).name}: {listed}")
         return told
 
-    def _is_odd(self, frame: np.ndarray) -> bool:
+    def _is_odd(self, frame: Frame) -> bool:
         """Whether a frame is a flash or a closed shutter; the scene is learned anew where it lasts and no cell is."""
         background = self.extraction.background
         odd = self._watch.is_odd(frame, background.mean, background.weight)

@@ -125,9 +125,7 @@ def _estimate_comoments(cells: Components, k: int) -> None:
 
 def _to_mean(cells: Components, background: Background, k: int, activity: float) -> None:
     """Add a footprint times an activity to the mean image."""
-    (height, width), (top, left) = cells.box_shape, cells.origin[k]
-    area = np.s_[top : top + height, left : left + width]
-    background.mean[area] += cells.box[k] * np.float32(activity) * background.noise[area]
+    background.add_to_mean(cells.origin[k], cells.box[k] * np.float32(activity))
 
 
 def _slot(cells: Components, k: int, other: int) -> int | None:

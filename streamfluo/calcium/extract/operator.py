@@ -10,6 +10,7 @@ import numpy as np
 
 from ...core.afterwards import Afterwards
 from ...core.block import Block
+from ...core.card_block import on_device
 from ...core.decision import Decided, Decision
 from ...core.errors import ConfigError, StateError
 from ...core.freezable import Freezable
@@ -28,21 +29,22 @@ from ..summary import IMAGES
 from ..volume.volume_cells import VolumeCells
 from . import results as snapshots
 from .activity import Deconvolution
+from .card_frame import Frame, frames_in, on_host
+from .card_memory import CardMemory
 from .cell_probability import WEIGHTS, load_weights
 from .curation import TAKES, Curation
-from .extraction import LiveValues
+from .extraction import BIN, LiveValues
 from .frozen_extraction import FrozenExtraction
-from .initialisation import compile_following, compile_kernels, compile_search, compile_traces
+from .initialisation import compile_following, compile_kernels, compile_on_card, compile_search, compile_traces
 from .learned_acceptance import size_doubts
 from .live import NO_COMPONENTS, Live, values_of
 from .motion_correlation import SHIFT, shift_of
-from .params import DECAY_S, RISE_S, ExtractParams, interval_s_of, offset_adu_of
+from .params import DECAY_S, RISE_S, ExtractParams, delay_frames_of, interval_s_of, offset_adu_of
 from .seeds import Seeds, load_seeds, seeds_of_file, to_be_matched
 from .structure import SEEDED_BY_IT, STRUCTURE, Structure, structure_of_file
 
 Waiting = tuple[int, np.ndarray | None]  # index and frame (y, x), None for one that is not valid
 CELL_WIDTH = 4  # in units of neuron_sigma_px
-MAX_DELAY_FRAMES = 300
 WARM_UP_FRAMES = 300  # over which a baseline is the running median; noise and deconvolution need fewer
 DOUBT_FRAMES = 8  # a sentence is as of one of the last ones
 LEAST_FRAMES = 20  # to estimate noise and background from, where a recording ends before `init_frames`
@@ -142,13 +144,16 @@ class Extract(Freezable):
     of_sample = ("events", "merged", "decisions")
     tolerances = {"matched_cells": 0.8, "trace_correlation": 0.98, "trace_rms": 0.2, "rate_correlation": 0.97}
     takes = TAKES
+    devices = ("cpu", "gpu")
+    twin_tolerance = 0.0  # of a last bit there comes a footprint's pixel, and more, frame after frame
     compiles_later = (compile_search, compile_following, compile_traces)
     live = {"min_snr": 0.2, "min_spatial_corr": 0.05, "min_compactness": 0.1, "max_overlap": 0.9}
 
     def __init__(self, params: ExtractParams, spec: Spec, device: str = "cpu") -> None:
         super().__init__(params, spec, device)
         load_weights(WEIGHTS)  # what is wrong with them is said before frames flow
-        self._kernels = later(partial(compile_kernels, params, spec))
+        compiling = (compile_kernels,) if self.card is None else (compile_kernels, compile_on_card)
+        self._kernels = later(*(partial(some, params, spec) for some in compiling))
         decay_s, rise_s = params.decay_s or DECAY_S, params.rise_s or RISE_S
         if params.ar_order == 2 and params.rise_s is not None and not rise_s < decay_s:
             raise ConfigError(f"extract: rise_s must be shorter than decay_s, found {params.rise_s}")
@@ -164,7 +169,8 @@ class Extract(Freezable):
         if self._seeds.folder:
             self.gives = tuple(replace(g, ids_of=self._seeds.folder) if g.kind == "by_id" else g for g in self.gives)
         self._deconvolution = Deconvolution(interval_s_of(params, spec), decay_s, rise_s, params.ar_order)
-        self._delay_frames = _delay_frames(params, interval_s_of(params, spec))
+        self._delay_frames = delay_frames_of(params, interval_s_of(params, spec))
+        self._memory = None if self.card is None else CardMemory(self.card, params, spec, BIN)
         self._frames_live = self._new()
         self._frames_live.extraction.structure = self._structure
         self._curation = Curation(self._frames_live.extraction.cells.fields)
@@ -194,12 +200,12 @@ class Extract(Freezable):
         return self._curation.decide(extraction, decision)
 
     def update(self, block: Block, inputs: Values = NO_VALUES) -> Output:
-        block = known_pixels(block)
+        block = known_pixels(on_device(block, self.card))
         live: list[LiveValues] = []
         counts: list[tuple[int, int]] = []
         valid, shift_px = valid_frames(block, inputs), shift_of(block, inputs)
         picture = inputs.get(STRUCTURE)
-        for t, frame in enumerate(block.pixels):
+        for t, frame in enumerate(frames_in(block, self._memory)):
             if t == len(block) - 1 and isinstance(picture, np.ndarray) and self._learning is None:
                 self._live.extraction.catch_up()
                 self._structure.take(picture, block.stop)
@@ -215,10 +221,10 @@ class Extract(Freezable):
             self._afterwards.start(extraction.catch_up)
         return Output(block.index, values)
 
-    def _frame(self, index: int, frame: np.ndarray | None) -> LiveValues:
+    def _frame(self, index: int, frame: Frame | None) -> LiveValues:
         if self._learning is not None:
             if len(self._waiting) < self._delay_frames:
-                kept = None if frame is None else _kept(frame)
+                kept = None if frame is None else _kept(on_host(frame))
                 self._waiting.append((index, kept))
                 self._learning.put((index, kept))
                 return NO_COMPONENTS
@@ -248,6 +254,12 @@ class Extract(Freezable):
         self._learning.join()
         self._frames_live, self._learned, self._learning, self._waiting = self._learned, None, None, []
         self._frames_live.extraction.structure = self._structure
+        self._to_card()
+
+    def _to_card(self) -> None:
+        """Take frames on the card from now on; before, they are learned from on the processor."""
+        if self._memory is not None and self._frames_live.begun:
+            self._frames_live.extraction.to_card(self._memory)
 
     def _seeds_now(self) -> Seeds:
         """The seeds, those of the structural channel as it is known now."""
@@ -337,7 +349,11 @@ class Extract(Freezable):
 
     def restore(self, state: State) -> None:
         self._kernels.wait()
+        if self._memory is not None:  # what is on the card is taken anew
+            self._frames_live = self._new()
+            self._frames_live.extraction.structure = self._structure
         self._live.restore(state, self.kind)
+        self._to_card()
         self._curation.restore(state)
         self._structure.restore(state, self.kind)
         self._doubt = None
@@ -373,16 +389,6 @@ def _begin(kernels: Later, live: Live, seeds: Seeds) -> None:
     """Begin once kernels are there; it knows nothing of the operator, which a thread would keep alive."""
     kernels.wait()
     live.begin(seeds)
-
-
-def _delay_frames(params: ExtractParams, interval_s: float) -> int:
-    """How many frames after the initial ones what was learned takes over: of 200 at 30 a second 120, which are 4 s.
-
-    Learning takes 2.7 s at 512 × 512 with 400 cells, beside a chain that is busy, whatever the camera's rate.
-    """
-    if params.init_delay_frames is not None:
-        return params.init_delay_frames
-    return min(MAX_DELAY_FRAMES, round(0.6 * params.init_frames * max(1.0, 1 / 30 / interval_s)))
 
 
 def _kept(frame: np.ndarray) -> np.ndarray:

@@ -8,6 +8,7 @@ import numpy as np
 
 from ..kernels.footprints import factorise, read_patch, spatial_correlation
 from ..kernels.residual import STEP
+from .buffer import Buffer
 from .detection import Candidate
 
 
@@ -28,15 +29,15 @@ class Proposal:
 
 
 def propose(
-    stored: np.ndarray, order: np.ndarray, corner: tuple[int, int], box: tuple[int, int], candidate: Candidate,
-    cell_px: float,
-) -> Proposal | None:  # fmt: skip
-    """Return the footprint of a candidate in residual bins (n, y, x) int16, None if none exceeds the threshold.
+    buffer: Buffer, corner: tuple[int, int], box: tuple[int, int], candidate: Candidate, cell_px: float
+) -> Proposal | None:
+    """Return the footprint of a candidate in the stored residual bins, None if none exceeds the threshold.
 
-    order (n,): slots of the bins, the oldest first; the box (h, w) lies at `corner`; cell_px: σ of a cell.
+    The box (h, w) lies at `corner`; cell_px: σ of a cell.
     """
+    bins, order, (top, left) = buffer.bins_at(corner, box)
     patch = np.empty((len(order), *box), np.float32)
-    read_patch(stored, order, corner[0], corner[1], np.float32(STEP), patch)
+    read_patch(bins, order, top, left, np.float32(STEP), patch)
     yy, xx = np.ogrid[: box[0], : box[1]]
     distance2 = (yy - candidate.y + corner[0]) ** 2 + (xx - candidate.x + corner[1]) ** 2
     footprint = np.exp(-distance2 / (2 * candidate.width_px**2)).astype(np.float32)

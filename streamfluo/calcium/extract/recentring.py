@@ -43,13 +43,12 @@ def displaced(image: np.ndarray, by: tuple[int, int]) -> np.ndarray:
 
 def _slope(cells: Components, buffer: Buffer, k: int, corner: tuple[int, int]) -> np.ndarray:
     """Regression (h, w) of the stored residual in the box at `corner` on the activity of component k, 0 where weak."""
-    (y, x), (height, width) = corner, cells.box_shape
-    order = buffer.bin_order()
-    deviation = cells.recent[k, order] * cells.live_noise[k]
+    (height, width), (bins, order, (y, x)) = cells.box_shape, buffer.bins_at(corner, cells.box_shape)
+    deviation = cells.recent[k, buffer.bin_order()] * cells.live_noise[k]
     deviation -= deviation.mean()
     squares = float(deviation @ deviation)
     slope = np.zeros(cells.box_shape, np.float32)
     if squares > 0:
-        slope[:] = np.tensordot(deviation, buffer.bins[order, y : y + height, x : x + width], 1) / (squares * STEP)
+        slope[:] = np.tensordot(deviation, bins[order, y : y + height, x : x + width], 1) / (squares * STEP)
         slope[np.abs(slope) < MIN_SNR / np.sqrt(squares)] = 0
     return slope

@@ -91,10 +91,10 @@ def _joined(lines: list[np.ndarray]) -> np.ndarray:
 
 def residual(buffer: Buffer, background: Background) -> np.ndarray:
     """Return the residual of the last bin (y, x) [σ of its noise]."""
-    order = buffer.bin_order()
-    if not len(order):
+    newest = buffer.newest_bin()
+    if newest is None:
         return np.full(background.weight.shape, np.nan, np.float32)
-    return of_observed(buffer.bins[order[-1]] / np.float32(STEP), background)
+    return of_observed(newest / np.float32(STEP), background)
 
 
 def of_observed(image: np.ndarray, background: Background) -> np.ndarray:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.ndimage as ndi
@@ -27,23 +27,24 @@ from .components import Components
 
 _MEMORY_FRAMES = 1000.0
 _BINS_PER_RADIUS = 3
-_WIDTH = 1.0  # of the ring, in bins
+WIDTH = 1.0  # of the ring, in bins
 _SMOOTH = np.full(5, 0.2, np.float32)  # slopes are averaged over 5 × 5 bins
 _PATTERNS = 8  # of known bins that are remembered: with the shifts of a frame its rim changes
-_MIN_SEEN = 0.5  # of a bin's pixels: less, and the bin is left out
-_NOTHING = -1  # in place of the number of changes that the components had when they were binned
+MIN_SEEN = 0.5  # of a bin's pixels: less, and the bin is left out
+NOTHING = -1  # in place of the number of changes that the components had when they were binned
 
 
-class _Pattern(NamedTuple):
+class Pattern(NamedTuple):
     """Which bins are known: the modes there, the inverse of their inner products, how many bins are on each ring.
 
-    nearest: flat number of the known bin that each one takes its background from, None where all are known.
+    nearest: flat number of the known bin that each one takes its background from, None where all are known. Arrays of
+    the host, or of a card.
     """
 
-    modes: np.ndarray
-    inverse: np.ndarray
-    bins: np.ndarray
-    nearest: np.ndarray | None
+    modes: Any
+    inverse: Any
+    bins: Any
+    nearest: Any
 
 
 class RingBackground:
@@ -57,13 +58,11 @@ class RingBackground:
     """
 
     def __init__(self, shape: tuple[int, int], radius_px: float, modes: int) -> None:
-        self._bin = max(1, round(radius_px / _BINS_PER_RADIUS))
-        size = tuple(max(1, n // self._bin) for n in shape)
-        self._radius = radius_px / self._bin
+        size, self._radius = grid_of(shape, radius_px)
         self.memory = 1 - 1 / _MEMORY_FRAMES  # what is left of the regressions' sums after a frame
         self._binned, self._ring, self._sums, self._seen, self._known = np.zeros((5, *size), np.float32)
-        self._work = rows_of((size[0], size[1]), _SMOOTH)
-        self._of_cells, self._prepared = np.zeros(size, np.float32), _NOTHING
+        self._work = rows_of(size, _SMOOTH)
+        self._of_cells, self._prepared = np.zeros(size, np.float32), NOTHING
         self._runs = _no_runs(0, 0)
         self._bin_of = np.zeros(shape[0] * shape[1], np.int32)
         bin_of_pixels(shape, size, self._bin_of)
@@ -71,8 +70,8 @@ class RingBackground:
         self._noise, self._slope = np.zeros((2, *size), np.float32)
         self._modes = np.zeros((modes, *size), np.float32)
         self._product, self._square = np.zeros((2, *size))
-        self._patterns: dict[bytes, _Pattern] = {}  # of known bins: a rim of one width and another, in turn
-        self._pattern: _Pattern | None = None
+        self._patterns: dict[bytes, Pattern] = {}  # of known bins: a rim of one width and another, in turn
+        self._pattern: Pattern | None = None
         self._arrays: dict[str, np.ndarray] = {
             "both": self._product, "square": self._square, "modes": self._modes,
             "noise": self._noise, "slope": self._slope,
@@ -94,9 +93,9 @@ class RingBackground:
         weight = np.zeros(background.weight.shape, np.float32)
         bin_deviation(weight, weight, background.weight, self._whole, self._sums, self._seen)
         self._whole[...] = self._seen == 1
-        self._patterns, self._pattern, self._prepared = {}, None, _NOTHING
+        self._patterns, self._pattern, self._prepared = {}, None, NOTHING
 
-    def of(self, frame: np.ndarray, background: Background, cells: Components) -> np.ndarray:
+    def of(self, frame: Any, background: Background, cells: Components) -> Any:
         """Return the background (rows, columns) of a frame (y, x) [ADU], and gather the frame for the slopes."""
         pattern = self._measure(frame, background, cells, self.memory)
         binned = self._slope * self._ring
@@ -133,23 +132,23 @@ class RingBackground:
         for name, array in self._arrays.items():
             array[...] = require_array(state, f"ring_{name}", array, "extract")
 
-    def _measure(self, frame: np.ndarray, background: Background, cells: Components | None, memory: float) -> _Pattern:
+    def _measure(self, frame: np.ndarray, background: Background, cells: Components | None, memory: float) -> Pattern:
         """Bin what mean, components and modes leave of a frame, and average it over each ring."""
         bin_deviation(frame, background.mean, background.weight, self._whole, self._binned, self._seen)
         if cells is not None:
             self.prepare(cells)
             self._binned -= self._of_cells
-            self._prepared = _NOTHING
-        if known_bins(self._seen, _MIN_SEEN, self._known) or self._pattern is None:
+            self._prepared = NOTHING
+        if known_bins(self._seen, MIN_SEEN, self._known) or self._pattern is None:
             self._pattern = self._pattern_of(self._known)
         pattern = self._pattern
         subtract_binned_modes(self._binned, self._known, pattern.modes, pattern.inverse)
-        ring_sum(self._binned, self._radius, self._radius + _WIDTH, self._sums)
+        ring_sum(self._binned, self._radius, self._radius + WIDTH, self._sums)
         known, sums = (self._known, pattern.bins), (self._product, self._square)
         update_ring(self._binned, self._sums, known, memory, self._ring, sums)
         return pattern
 
-    def _pattern_of(self, known: np.ndarray) -> _Pattern:
+    def _pattern_of(self, known: np.ndarray) -> Pattern:
         """What depends on which bins are known, remembered for the last few patterns."""
         key = known.astype(bool).tobytes()
         pattern = self._patterns.pop(key, None) or self._new_pattern(known)
@@ -158,15 +157,21 @@ class RingBackground:
             del self._patterns[next(iter(self._patterns))]
         return pattern
 
-    def _new_pattern(self, known: np.ndarray) -> _Pattern:
+    def _new_pattern(self, known: np.ndarray) -> Pattern:
         modes = self._modes * known
         gram = np.array([[inner(a, b, 0, 1) for a in modes] for b in modes])
         gram[np.diag_indices(len(gram))] += 1e-6 * gram.trace() + 1e-30
         count = np.zeros_like(known)
-        ring_sum(known, self._radius, self._radius + _WIDTH, count)
-        return _Pattern(
+        ring_sum(known, self._radius, self._radius + WIDTH, count)
+        return Pattern(
             modes, np.linalg.inv(gram), count, _nearest_known(known) if known.any() and not known.all() else None
         )
+
+
+def grid_of(shape: tuple[int, int], radius_px: float) -> tuple[tuple[int, int], float]:
+    """Return the grid of bins (rows, columns) of frames of a shape (y, x), and the ring's radius in bins."""
+    side = max(1, round(radius_px / _BINS_PER_RADIUS))
+    return (max(1, shape[0] // side), max(1, shape[1] // side)), radius_px / side
 
 
 def _no_runs(components: int, pixels: int) -> BinnedFootprints:

@@ -65,11 +65,11 @@ class SettledTraces:
         index, modes = buffer.index[slots], buffer.modes
         present = cells["birth"] <= index[:, None]
         raw = np.where(present, cells["history"][:, slots].T, 0.0)
-        stored = buffer.frames.reshape(buffer.window, -1)
         numbers = np.arange(buffer.settled - len(slots), buffer.settled)[:, None]
         as_listed = cells["listed_at"] <= numbers  # most footprints do not change within a window
-        known = modes, np.where(as_listed, cells["product"][:, slots].T, np.nan)
-        demix_stored(stored, slots, 1 / float(SCALE), cells.design(background), known, SWEEPS, raw)
+        products = np.where(as_listed, cells["product"][:, slots].T, np.nan)
+        stored = buffer.stored(cells, slots, products)
+        demix_stored(stored, slots, 1 / float(SCALE), cells.design(background), (modes, products), SWEEPS, raw)
         raw = combined(cells, raw)
         lows = deconvolution.append_late(cells, raw, present)
         places = np.arange(self.count, self.count + len(slots)) % POOLS

@@ -4,8 +4,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ...pixels.kernels.kernel import kernel
-from .demixing import demix_frame
+from ...pixels.kernels.kernel import kernel, part
+from .demixing import demix_background, demix_frame
 from .spikes import deconvolve_samples
 
 
@@ -33,11 +33,26 @@ def follow_frame(frame, design, estimate, deconvolution, following, out):  # typ
     it took three times as long.
     """
     (pixels, scale, mode_products, sweeps), (activity, modes) = frame, estimate
+    products = np.empty(len(activity))
+    demix_frame(pixels, scale, design, mode_products, sweeps, (activity, modes, products))
+    _values(design, (activity, modes, products), deconvolution, following, out)
+
+
+@kernel
+def follow_products(frame, design, estimate, deconvolution, following, out):  # type: ignore[no-untyped-def]
+    """`follow_frame` of products with a frame that are known: of the footprints (K,), of the modes (M,), and sweeps."""
+    (products, mode_products, sweeps), (activity, modes) = frame, estimate
+    demix_background(products, mode_products, design[1], design[2], sweeps, (activity, modes, products))
+    _values(design, (activity, modes, products), deconvolution, following, out)
+
+
+@part
+def _values(design, estimate, deconvolution, following, out):  # type: ignore[no-untyped-def]
+    """Deconvolve the activity of a frame that is demixed, and write its values."""
+    activity, modes, products = estimate
     levels, pools, sparsity, least = deconvolution
     (bin_sum, bin_trace, history, product, slot, resting), (share, wholes) = following
     _, _, _, baseline, low = levels
-    products = np.empty(len(activity))
-    demix_frame(pixels, scale, design, mode_products, sweeps, (activity, modes, products))
     now, given = np.empty((2, len(activity))), activity.copy()
     for k in range(len(activity)):
         if wholes[k] >= 0:

@@ -130,7 +130,7 @@ class WholeExtraction(Extraction):
         binned = np.zeros((1, 1), np.float32)
         if self._ring is not None:
             binned = self._ring.of(frame, self.background, cells)
-        whiten(frame, self.background.whitening, (self._mode, binned), SCALE, stored, self._white)
+        whiten(frame, self.background.whitening, (self._mode, binned), SCALE, stored, self._buffer.white)
         white, (left, inverse) = stored.astype(np.float32), modes_alone
         self._mode[:] = inverse @ np.array([inner(image, white, 0, 1) for image in left]) / float(SCALE)
         pixels, design = stored.reshape(1, -1), cells.design(self.background)
