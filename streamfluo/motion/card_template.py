@@ -56,6 +56,7 @@ class CardTemplate(FrozenTemplate):
         self._weights, self._found, self._mean_level = xp.zeros(blocks), xp.zeros(STEP), xp.zeros(1, np.float32)
         self._dark = CardLight(np.float32(1), xp.zeros(2, np.float32), xp.zeros(blocks, np.float32))
         self._common, self._fraction = xp.zeros(1, np.float32), xp.zeros((2, *blocks), np.float32)
+        self._blocks_old = True  # of what the host has of the blocks' matrices
         self._shifts_there = xp.zeros((*blocks, 2), np.int32)
         self._groups = blocks[0] * -(-self.image.shape[1] // 256)  # of threads, that have a row of blocks together
         self._counts_there = (card.put(self._counts.rows), card.put(self._counts.columns))
@@ -100,6 +101,7 @@ class CardTemplate(FrozenTemplate):
         self._mirrors.to_change()
         super().restore(state)
         self._counts_changed()
+        self._blocks_old = True
 
     # On the card
 
@@ -146,8 +148,9 @@ class CardTemplate(FrozenTemplate):
         """The same as of the processor, with shifts of patches: what follows from projections is solved there."""
         self._shifts_there = self._card.put(self._shifts.astype(np.int32))
         light, there = self._projected(frame, tried), self._mirrors.on_card()
-        for name, array in (("matrix", self._matrix), ("feigned", self._noise_bias)):
-            array[...] = self._card.get(there[name])
+        if self._blocks_old:
+            self._matrix[...], self._noise_bias[...] = (self._card.get(there[name]) for name in ("matrix", "feigned"))
+            self._blocks_old = False
         self._sums[...] = self._card.get(self._projections)
         return light
 
@@ -215,6 +218,7 @@ class CardTemplate(FrozenTemplate):
 
     def _age_noise_bias(self, factor: float) -> None:
         self._mirrors.on_card()["feigned"][...] *= factor
+        self._blocks_old = True
 
     def _set_anchor(self) -> None:
         there = self._mirrors.on_card()
@@ -241,6 +245,7 @@ class CardTemplate(FrozenTemplate):
         super()._begin_rows()
 
     def _build(self, by: int) -> None:
+        self._blocks_old = True
         there, kernel = self._mirrors.on_card(), self._kernel
         smoothing = self._smoothings[kernel], len(KERNELS[kernel]) // 2
         counts = *self._counts_there, 2 * MEMORY_FRAMES - 1
