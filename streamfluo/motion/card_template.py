@@ -11,6 +11,7 @@ import numpy as np
 from ..core.card import Card
 from ..core.mirror import Mirrors
 from ..core.state import State
+from .card_search import CardSearch
 from .frozen_template import FrozenTemplate
 from .kernels.agreement import Evidence
 from .kernels.gauss_newton import Frame, read_only
@@ -20,6 +21,7 @@ from .kernels.shifting import CorrectedFrame
 from .kernels.template_gpu import TEMPLATE
 from .measurement import Measurement, Tried
 from .patches import PatchGrid
+from .search import CoarseSearch
 from .smoothing import KERNELS
 from .template import MISFIT_ROWS, NOISE_RATE, STEP_PX, Template
 from .template_information import MEMORY_FRAMES
@@ -70,20 +72,27 @@ class CardTemplate(FrozenTemplate):
         twin.__dict__.update(self.__dict__, **own)
         return twin
 
-    def on_host(self, pixels: Any) -> np.ndarray:
-        return read_only(self._card.get(pixels))
+    def coarse_search(self, max_shift_px: tuple[float, float]) -> CoarseSearch:
+        height, width = self.image.shape
+        return CardSearch(self._card, list(self._measuring), (height, width), max_shift_px)
+
+    @property
+    def structure_there(self) -> tuple[Any, Any]:
+        """The Gauss–Newton images in steps (3, y, x), and the size of the steps (by, bx, 3), on the card."""
+        there = self._mirrors.on_card()
+        return there["steering"], there["scale"]
 
     def of_seen_pixels(self, image: np.ndarray) -> np.ndarray:
         self._mirrors.on_host()
         return super().of_seen_pixels(image)
 
     def exceeds_contrast(self, frame: Any) -> bool:
-        return super().exceeds_contrast(self.on_host(frame))
+        return super().exceeds_contrast(self._card.get(frame))
 
     def begin(self, registered: Any, frame: Any) -> None:
         self._mirrors.to_change()
-        first = self.on_host(registered)
-        super().begin(first, first if registered is frame else self.on_host(frame))
+        first, pixels = (read_only(self._card.get(each)) for each in (registered, frame))
+        super().begin(first, first if registered is frame else pixels)
 
     def settle(self, registered: Callable[[Any], Any]) -> None:
         self._mirrors.to_change()
