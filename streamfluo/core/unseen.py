@@ -26,9 +26,12 @@ def known_pixels(block: Block) -> Block:
     if block.known or block.dtype.kind != "f":
         return block
     if isinstance(block, CardBlock):
-        xp, there = block.card.xp, block.there
-        light = xp.where(xp.abs(there) <= there.dtype.type(MAX_ADU), there, there.dtype.type(np.nan))
-        return CardBlock(block, block.card, light).as_known()
+        if block.on_card is None:  # for all steps that take it there
+            xp, there = block.card.xp, block.there
+            light = xp.where(xp.abs(there) <= there.dtype.type(MAX_ADU), there, there.dtype.type(np.nan))
+            object.__setattr__(block, "on_card", CardBlock(block, block.card, light).as_known())
+        found: Block = block.on_card
+        return found
     pixels = block.pixels
     if not any(_has_odd_pixels(frame) for frame in pixels):
         return block.as_known()

@@ -7,6 +7,7 @@ frozen_template          the same, learned from a sample for all parts of a reco
 card_template            the same on a card
 raw_frames               frames as they come: usable or not, repaired, high-passed, resampled
 card_frames              the same on a card
+card_search              the same as search, on a card
 search                   integer shifts by cross-correlation, for frames far from the last one
 repeats                  places where the template looks the same, as a regular lattice does
 patches                  one rigid shift, or a displacement field through the shifts of patches

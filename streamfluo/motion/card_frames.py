@@ -17,7 +17,7 @@ from .interpolation_weights import FOUR_OUTER, SIX
 from .kernels.displacement_field import kept_noise
 from .kernels.gauss_newton import Frame, read_only
 from .kernels.highpass import PASSES
-from .kernels.shifting_gpu import SHIFTING
+from .kernels.shifting_gpu import SEGMENT, SHIFTING
 from .params import MotionParams
 from .patches import PatchGrid, window_of
 from .raw_frames import MAX_SATURATED, RawFrames
@@ -92,8 +92,8 @@ class CardFrames(RawFrames):
         kernels, (height, width), (image, one, other, _) = self._of(frame), frame.shape, self._buffers_there
         kernels["begin_blur"].items(image.size, image.size, frame, image, one)
         for _ in range(PASSES):
-            kernels["box"].items(width, width, height, 1, width, self._radius, one, other)
-            kernels["box"].items(height, height, width, width, 1, self._radius, other, one)
+            kernels["box"].items(width * -(-height // SEGMENT), width, height, 1, width, self._radius, one, other)
+            kernels["box"].items(height * -(-width // SEGMENT), height, width, width, 1, self._radius, other, one)
         kernels["subtract"].items(image.size, image.size, one, image)
         return image
 

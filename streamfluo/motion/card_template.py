@@ -11,6 +11,7 @@ import numpy as np
 from ..core.card import Card
 from ..core.mirror import Mirrors
 from ..core.state import State
+from .card_search import CardSearch
 from .frozen_template import FrozenTemplate
 from .kernels.agreement import Evidence
 from .kernels.gauss_newton import Frame, read_only
@@ -20,6 +21,7 @@ from .kernels.shifting import CorrectedFrame
 from .kernels.template_gpu import TEMPLATE
 from .measurement import Measurement, Tried
 from .patches import PatchGrid
+from .search import CoarseSearch
 from .smoothing import KERNELS
 from .template import MISFIT_ROWS, NOISE_RATE, STEP_PX, Template
 from .template_information import MEMORY_FRAMES
@@ -56,6 +58,7 @@ class CardTemplate(FrozenTemplate):
         self._weights, self._found, self._mean_level = xp.zeros(blocks), xp.zeros(STEP), xp.zeros(1, np.float32)
         self._dark = CardLight(np.float32(1), xp.zeros(2, np.float32), xp.zeros(blocks, np.float32))
         self._common, self._fraction = xp.zeros(1, np.float32), xp.zeros((2, *blocks), np.float32)
+        self._blocks_old = True  # of what the host has of the blocks' matrices
         self._shifts_there = xp.zeros((*blocks, 2), np.int32)
         self._groups = blocks[0] * -(-self.image.shape[1] // 256)  # of threads, that have a row of blocks together
         self._counts_there = (card.put(self._counts.rows), card.put(self._counts.columns))
@@ -69,20 +72,27 @@ class CardTemplate(FrozenTemplate):
         twin.__dict__.update(self.__dict__, **own)
         return twin
 
-    def on_host(self, pixels: Any) -> np.ndarray:
-        return read_only(self._card.get(pixels))
+    def coarse_search(self, max_shift_px: tuple[float, float]) -> CoarseSearch:
+        height, width = self.image.shape
+        return CardSearch(self._card, list(self._measuring), (height, width), max_shift_px)
+
+    @property
+    def structure_there(self) -> tuple[Any, Any]:
+        """The Gauss–Newton images in steps (3, y, x), and the size of the steps (by, bx, 3), on the card."""
+        there = self._mirrors.on_card()
+        return there["steering"], there["scale"]
 
     def of_seen_pixels(self, image: np.ndarray) -> np.ndarray:
         self._mirrors.on_host()
         return super().of_seen_pixels(image)
 
     def exceeds_contrast(self, frame: Any) -> bool:
-        return super().exceeds_contrast(self.on_host(frame))
+        return super().exceeds_contrast(self._card.get(frame))
 
     def begin(self, registered: Any, frame: Any) -> None:
         self._mirrors.to_change()
-        first = self.on_host(registered)
-        super().begin(first, first if registered is frame else self.on_host(frame))
+        first, pixels = (read_only(self._card.get(each)) for each in (registered, frame))
+        super().begin(first, first if registered is frame else pixels)
 
     def settle(self, registered: Callable[[Any], Any]) -> None:
         self._mirrors.to_change()
@@ -100,6 +110,7 @@ class CardTemplate(FrozenTemplate):
         self._mirrors.to_change()
         super().restore(state)
         self._counts_changed()
+        self._blocks_old = True
 
     # On the card
 
@@ -146,8 +157,9 @@ class CardTemplate(FrozenTemplate):
         """The same as of the processor, with shifts of patches: what follows from projections is solved there."""
         self._shifts_there = self._card.put(self._shifts.astype(np.int32))
         light, there = self._projected(frame, tried), self._mirrors.on_card()
-        for name, array in (("matrix", self._matrix), ("feigned", self._noise_bias)):
-            array[...] = self._card.get(there[name])
+        if self._blocks_old:
+            self._matrix[...], self._noise_bias[...] = (self._card.get(there[name]) for name in ("matrix", "feigned"))
+            self._blocks_old = False
         self._sums[...] = self._card.get(self._projections)
         return light
 
@@ -215,6 +227,7 @@ class CardTemplate(FrozenTemplate):
 
     def _age_noise_bias(self, factor: float) -> None:
         self._mirrors.on_card()["feigned"][...] *= factor
+        self._blocks_old = True
 
     def _set_anchor(self) -> None:
         there = self._mirrors.on_card()
@@ -241,6 +254,7 @@ class CardTemplate(FrozenTemplate):
         super()._begin_rows()
 
     def _build(self, by: int) -> None:
+        self._blocks_old = True
         there, kernel = self._mirrors.on_card(), self._kernel
         smoothing = self._smoothings[kernel], len(KERNELS[kernel]) // 2
         counts = *self._counts_there, 2 * MEMORY_FRAMES - 1

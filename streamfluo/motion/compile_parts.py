@@ -26,8 +26,7 @@ def compile_measuring(params: MotionParams, spec: Spec) -> None:
     _, scratch = _grid_and_template(params, spec)
     ShiftFilter()
     search = CoarseSearch(spec.shape, both_axes(params.max_shift_px))
-    search.bin(registered, 1.0)
-    search.find(scratch.structure)
+    search.find(registered, scratch, 1.0)
     correlation(np.zeros(spec.shape, np.float32), scratch.image, (0, spec.shape[0], 0, spec.shape[1]), ROW_STRIDE)
     if (saturated := saturation_adu(spec)) is not None:
         fraction_from(_frame(spec.shape, spec.dtype), saturated, ROW_STRIDE)

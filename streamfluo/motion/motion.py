@@ -66,7 +66,7 @@ class Motion(Freezable):
     Params = MotionParams
     devices = ("cpu", "gpu")
     twin_tolerance = 1e-9  # sums over all blocks have another order; shifts differ by some 1e-15 px, frames not at all
-    version = 8  # the Gauss–Newton images are whole numbers of eight bits
+    version = 9  # 8: Gauss–Newton images of eight bits; 9: the high-pass adds up without rounding
     may_need = (VALID,)
     of_planes = ("shift_px",)
     from_file = {"template": plain_array, "shifts_px": recorded_shifts}

@@ -12,9 +12,9 @@ from .kernels.gauss_newton import WIDE, Frame
 from .measurement import Measurement, Tried
 from .patches import PatchGrid
 from .repeats import Repeats
-from .search import CoarseSearch, LostScene
+from .search import LostScene
 from .shift_prior import ShiftFilter
-from .template import NEAR_PX, ROW_STRIDE, Template
+from .template import NEAR_PX, Template
 from .trust import CLEAR_GAIN, TRUSTED_GAIN, Age, explained, plausible, precise
 
 GAIN_TOLERANCE = 0.15  # a gain further off is a step of its own
@@ -40,7 +40,7 @@ class Registration:
         shape = template.image.shape
         self._template, self._grid, self._max_px, self.frozen = template, grid, max_px, frozen
         self.anchored_at = anchored_at
-        self.search = CoarseSearch(shape, max_px)
+        self._search = template.coarse_search(max_px)
         self._lost = LostScene(shape)
         self._shift_filter = ShiftFilter()
         self.patches_px = np.zeros((*grid.shape, 2))
@@ -58,7 +58,7 @@ class Registration:
     def look_within(self, max_px: tuple[float, float]) -> None:
         """From now on measure shifts within these (y, x) [px]."""
         self._max_px = max_px
-        self.search.look_within(max_px)
+        self._search.look_within(max_px)
         self._repeats.look_within(max_px)
 
     def freeze(self) -> None:
@@ -112,9 +112,8 @@ class Registration:
         last = self.patches_px - template.walked_px
         found = self._gauss_newton(registered, last)
         if found is None or found.gain < max(CLEAR_GAIN, self._repeats.clear_gain) * self._usual_gain:
-            here, pixels = template.here(), template.on_host(registered.pixels)
-            self.search.bin(pixels, self._brightest_adu(pixels, here.image))
-            start = last - self._grid.mean(last) + self.search.find(here.structure)
+            most_gain = TRUSTED_GAIN[1] * self._usual_gain
+            start = last - self._grid.mean(last) + self._search.find(registered.pixels, template, most_gain)
             other = self._gauss_newton(registered, start)
             if other is not None and other.gain < CLEAR_GAIN * self._usual_gain:
                 other = None  # a place elsewhere that is a little like the template
@@ -129,7 +128,7 @@ class Registration:
             self.determined = self._is_determined(found)
             return True, False
         self._shift_filter.predict()
-        self._lost.add(self.search.binned)
+        self._lost.add(self._search.lost())
         self._missed += template.frames < self.anchored_at
         unconfirmed = self._missed > MISSED_FRAMES + 4 * template.frames
         if (self._lost.frames < restart_frames and not unconfirmed) or self.frozen:
@@ -181,14 +180,6 @@ class Registration:
     def _age_now(self) -> Age:
         template = self._template
         return Age(template.frames, template.frames >= self.anchored_at, template.settled, self._again)
-
-    def _brightest_adu(self, frame: np.ndarray, image: np.ndarray) -> float:
-        """The brightest that tissue may be in a frame [ADU], so that single pixels do not decide the coarse search;
-        image: the template."""
-        step = frame[::ROW_STRIDE]
-        level = float(np.median(step[np.isfinite(step)])) if np.isfinite(step).any() else 0.0
-        contrast = float(image.max() - np.median(image[::ROW_STRIDE]))
-        return level + TRUSTED_GAIN[1] * self._usual_gain * contrast
 
 
 def _require_gain(state: State, name: str) -> float:

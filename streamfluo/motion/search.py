@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import scipy.fft
@@ -26,7 +27,11 @@ class CoarseSearch:
     `binned` (y // 2, x // 2) float32 is the frame to register. Cost: two rfft2 of the binned size.
     """
 
+    ROWS = 8  # of a frame one in so many tells its median
+
     def __init__(self, shape: tuple[int, int], max_shift_px: tuple[float, float]) -> None:
+        self._structure: Any
+        self.binned: Any
         self._structure, self.binned = np.zeros((2, *(side // 2 for side in shape)), np.float32)
         self.look_within(max_shift_px)
 
@@ -35,15 +40,24 @@ class CoarseSearch:
         self._reach = tuple(-(-math.ceil(most) // 2) for most in max_shift_px)
         self._size = transform_size(self.binned.shape, self._reach)
 
+    def find(self, frame: Any, template: Any, most_gain: float) -> tuple[int, int]:
+        """Return the integer shift (y, x) [px] that maximises the cross-correlation of a frame with the template.
+
+        most_gain: by how many times the template's contrast tissue may be brighter than the frame's median, so that
+        single pixels do not decide.
+        """
+        self.bin(frame, _brightest_adu(frame, template.image, most_gain))
+        return self._correlate(template.structure)
+
+    def lost(self) -> np.ndarray:
+        """Return the frame, binned, for LostScene."""
+        return self.binned
+
     def bin(self, frame: np.ndarray, limit: float) -> None:
         """Bin a frame (y, x), clipped at `limit` [ADU], into `binned`."""
         bin_2x2(frame, np.float32(limit), self.binned)
 
-    def find(self, structure: np.ndarray) -> tuple[int, int]:
-        """Return the integer shift (y, x) [px] that maximises the cross-correlation with the template.
-
-        structure (y, x): Template.structure.
-        """
+    def _correlate(self, structure: np.ndarray) -> tuple[int, int]:
         y, x = (2 * side for side in self._structure.shape)
         rows = structure[:y:2, :x] + structure[1:y:2, :x]  # rarely: not worth a kernel for its type
         np.add(rows[:, ::2], rows[:, 1::2], out=self._structure)
@@ -83,6 +97,13 @@ class LostScene:
         """Restore what `state` returned. Raises StateError."""
         self._scene = require_array(state, "lost_scene", self._scene, "motion")
         self.frames = require_int(state, "lost_frames", "motion")
+
+
+def _brightest_adu(frame: np.ndarray, image: np.ndarray, gain: float) -> float:
+    """The brightest that tissue may be in a frame [ADU]; image: the template."""
+    step = frame[:: CoarseSearch.ROWS]
+    level = float(np.median(step[np.isfinite(step)])) if np.isfinite(step).any() else 0.0
+    return level + gain * float(image.max() - np.median(image[:: CoarseSearch.ROWS]))
 
 
 def _without_local_means(image: np.ndarray) -> np.ndarray:

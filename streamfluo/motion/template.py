@@ -25,6 +25,7 @@ from .kernels.template_images import build_images
 from .measurement import Measurement, Tried
 from .noise_model import NoiseModel
 from .patches import PatchGrid
+from .search import CoarseSearch
 from .smoothing import KERNELS, noise_shares
 from .template_information import MEMORY_FRAMES, TemplateInformation
 
@@ -96,9 +97,10 @@ class Template(TemplateInformation):
         """The template (y, x) where frames are."""
         return self.image
 
-    def on_host(self, pixels: np.ndarray) -> np.ndarray:
-        """Return a frame (y, x) that is compared with it, on the host."""
-        return pixels
+    def coarse_search(self, max_shift_px: tuple[float, float]) -> CoarseSearch:
+        """Return what searches for frames within these shifts (y, x) [px], where frames are."""
+        height, width = self.image.shape
+        return CoarseSearch((height, width), max_shift_px)
 
     @property
     def structure(self) -> np.ndarray:

@@ -5,7 +5,8 @@ import pytest
 
 from streamfluo import Block, Spec, create
 from streamfluo.core.card import using_card
-from streamfluo.core.card_block import CardBlock
+from streamfluo.core.card_block import CardBlock, on_device
+from streamfluo.core.unseen import known_pixels
 from streamfluo.simulate import calcium
 from streamfluo.testing.strict_card import StrictCard
 from streamfluo.testing.subject import copied
@@ -118,3 +119,13 @@ def test_a_frame_makes_the_host_wait_a_few_times(card):
         operator._afterwards.wait()
     assert (card.waits - waits) / 20 < 5
     assert (card.bytes_got - got) / 20 < movie[0].nbytes / 4
+
+
+def test_frames_of_floats_are_made_known_once_for_all_steps(card):
+    pixels = np.full((2, 9, 9), 5, np.float32)
+    pixels[0, 3, 3] = np.inf
+    there = on_device(Block(0, np.arange(2), pixels), card)
+    known = known_pixels(there)
+    assert known_pixels(there) is known
+    assert np.isnan(known.pixels[0, 3, 3])
+    assert np.isinf(there.pixels[0, 3, 3])

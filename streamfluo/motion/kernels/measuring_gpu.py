@@ -15,7 +15,7 @@ STEP = 12  # numbers that a step gives: δ_y, δ_x, gain, seen, fitting, H of th
 
 NUMBERS = f"""
 #define SIDE {BLOCK_PX}
-#define HALF 7.5f
+#define HALF {(BLOCK_PX - 1) / 2}f
 #define STEP {STEP}
 #define LEVEL_STRIDE {LEVEL_STRIDE}
 #define LEAST_DIFFERENCES {LEAST_DIFFERENCES}

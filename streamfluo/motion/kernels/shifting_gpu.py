@@ -3,12 +3,14 @@ replaced: the formulas of shifting.py, warping.py, highpass.py and hot_pixels.py
 
 from ..interpolation_weights import FOUR_OUTER
 
+SEGMENT = 128  # pixels of a line
 EVEN, ODD = (", ".join(f"(float){value!r}" for value in part) for part in FOUR_OUTER.tolist())
 
 SHIFTING = (
     f"""
 #define EVEN {{ {EVEN} }}
 #define ODD {{ {ODD} }}
+#define SEGMENT {SEGMENT}
 """
     + """
 DEVICE long long near(long long at, long long count) { return at < 0 ? 0 : at < count ? at : count - 1; }
@@ -176,19 +178,21 @@ KERNEL begin_blur(long long n, const PIXEL* frame, float* image, float* known)
     }
 }
 
-// Means over 2 · radius + 1 pixels along lines; `beside`: from a line to the next, `step`: along one.
+// Means over 2 · radius + 1 pixels along lines; `beside`: from a line to the next, `step`: along one. A thread has
+// SEGMENT pixels: one that had a whole line would take 2048 steps one after the other.
 KERNEL box(
     long long lines, long long length, long long beside, long long step, long long radius, const float* image,
     float* blurred)
 {
-    ITEMS(line, lines) {
+    ITEMS(n, lines * ((length + SEGMENT - 1) / SEGMENT)) {
+        const long long line = n % lines, first = n / lines * SEGMENT;
         const float* own = image + line * beside;
         double total = 0;
         const double size = 1.0 / (2 * radius + 1);
-        for (long long k = -radius; k <= radius; ++k) total += own[near(k, length) * step];
-        for (long long k = 0; k < length; ++k) {
+        for (long long k = first - radius; k <= first + radius; ++k) total += own[near(k, length) * step];
+        for (long long k = first; k < first + SEGMENT && k < length; ++k) {
             blurred[line * beside + k * step] = (float)(total * size);
-            total += own[near(k + radius + 1, length) * step] - own[near(k - radius, length) * step];
+            total += (double)own[near(k + radius + 1, length) * step] - own[near(k - radius, length) * step];
         }
     }
 }
