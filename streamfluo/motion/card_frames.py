@@ -38,7 +38,7 @@ class CardFrames(RawFrames):
             for name in {str(np.dtype(spec.dtype)), "float32"}
         }
         self._buffers_there = [card.xp.zeros(spec.shape, np.float32) for _ in range(4 if self._radius else 0)]
-        self._basis = tuple(card.put(splines) for splines in self._grid.pixel_basis)
+        self._basis = tuple(card.put(each.astype(np.float32)) for each in (*self._grid.pixel_basis, FOUR_OUTER))
         self._of_block: tuple[list[Window], np.ndarray] = ([], np.empty(0))
         self._coefficients = card.xp.zeros(0)
         self._hot_there: tuple[Any, ...] | None = None

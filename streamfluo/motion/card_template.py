@@ -17,6 +17,7 @@ from .kernels.agreement import Evidence
 from .kernels.gauss_newton import Frame, read_only
 from .kernels.measuring_gpu import MEASURING, STEP
 from .kernels.misfit import SIGMA
+from .kernels.misfit_gpu import MISFIT
 from .kernels.shifting import CorrectedFrame
 from .kernels.template_gpu import TEMPLATE
 from .measurement import Measurement, Tried
@@ -25,8 +26,6 @@ from .search import CoarseSearch
 from .smoothing import KERNELS
 from .template import MISFIT_ROWS, NOISE_RATE, STEP_PX, Template
 from .template_information import MEMORY_FRAMES
-
-LARGE = ("image", "mean", "anchor", "steering", "scale", "limit", "matrix", "feigned", "variance", "intensity")
 
 
 class CardLight(NamedTuple):
@@ -48,9 +47,14 @@ class CardTemplate(FrozenTemplate):
         """dtypes: those of frames that are compared with it; of: what Template takes."""
         super().__init__(*of)
         self._card = card
-        self._mirrors = Mirrors(card, {name: self._arrays[name] for name in LARGE})
+        of_images, noise = self._images._asdict(), self.noise.blocks._asdict()
+        large = {"mean": self.mean, "anchor": self._anchor, "matrix": self._matrix, "noise_bias": self._noise_bias}
+        del of_images["window"]
+        self._mirrors = Mirrors(card, {**of_images, **large, **noise})
         kinds = {np.dtype(dtype).name for dtype in (*dtypes, "float32")}  # the anchor is a frame of float32
-        self._measuring = {name: card.compiled(MEASURING, PIXEL=name) for name in kinds}
+        self._measuring = {
+            name: {**card.compiled(MEASURING, PIXEL=name), **card.compiled(MISFIT, PIXEL=name)} for name in kinds
+        }
         self._kernels = card.compiled(TEMPLATE)
         self._smoothings = [card.put(kernel) for kernel in KERNELS]
         blocks, xp = self._noise_bias.shape, card.xp
@@ -80,7 +84,7 @@ class CardTemplate(FrozenTemplate):
     def structure_there(self) -> tuple[Any, Any]:
         """The Gauss–Newton images in steps (3, y, x), and the size of the steps (by, bx, 3), on the card."""
         there = self._mirrors.on_card()
-        return there["steering"], there["scale"]
+        return there["steps"], there["scale"]
 
     def of_seen_pixels(self, image: np.ndarray) -> np.ndarray:
         self._mirrors.on_host()
@@ -130,7 +134,7 @@ class CardTemplate(FrozenTemplate):
 
     def _totals(self) -> np.ndarray:
         there = self._mirrors.on_card()
-        args = self._noise_bias.size, there["matrix"], there["feigned"], self._found
+        args = self._noise_bias.size, there["matrix"], there["noise_bias"], self._found
         self._kernels["totals"].blocks(1, *args)
         return self._card.get(self._found)
 
@@ -144,7 +148,7 @@ class CardTemplate(FrozenTemplate):
                 self._shifts_there[..., axis] = int(integer[0, 0, axis])
         light: Any = self._projected(frame, tried)
         there, count = self._mirrors.on_card(), self._noise_bias.size
-        of_blocks = self._projections, there["matrix"], there["feigned"]
+        of_blocks = self._projections, there["matrix"], there["noise_bias"]
         gains = float(tried.gain), float(tried.usual)
         self._measuring["float32"]["solve"].blocks(1, count, *of_blocks, *gains, self._weights, self._found)
         found = self._card.get(self._found).tolist()
@@ -158,7 +162,8 @@ class CardTemplate(FrozenTemplate):
         self._shifts_there = self._card.put(self._shifts.astype(np.int32))
         light, there = self._projected(frame, tried), self._mirrors.on_card()
         if self._blocks_old:
-            self._matrix[...], self._noise_bias[...] = (self._card.get(there[name]) for name in ("matrix", "feigned"))
+            self._matrix[...] = self._card.get(there["matrix"])
+            self._noise_bias[...] = self._card.get(there["noise_bias"])
             self._blocks_old = False
         self._sums[...] = self._card.get(self._projections)
         return light
@@ -170,7 +175,7 @@ class CardTemplate(FrozenTemplate):
         levels, slopes = xp.empty(blocks, np.float32), xp.empty(2, np.float32)
         kernels["block_levels"].blocks(self._groups, *places, frame.pixels, image, limit, gain, levels)
         kernels["light_slopes"].blocks(2, *blocks, levels, slopes)
-        images = there["steering"], there["scale"], limit, gain
+        images = there["steps"], there["scale"], limit, gain
         told = *images, levels, slopes, np.float32(tried.reach), self._projections
         kernels["project"].blocks(self._groups, *places, frame.pixels, image, *told)
         return CardLight(gain, slopes, levels)
@@ -226,7 +231,7 @@ class CardTemplate(FrozenTemplate):
         )
 
     def _age_noise_bias(self, factor: float) -> None:
-        self._mirrors.on_card()["feigned"][...] *= factor
+        self._mirrors.on_card()["noise_bias"][...] *= factor
         self._blocks_old = True
 
     def _set_anchor(self) -> None:
@@ -259,7 +264,7 @@ class CardTemplate(FrozenTemplate):
         smoothing = self._smoothings[kernel], len(KERNELS[kernel]) // 2
         counts = *self._counts_there, 2 * MEMORY_FRAMES - 1
         noise = *self.noise.line.tolist(), int(self.noise.filtered), there["variance"]
-        images = there["steering"], there["scale"], there["limit"], there["matrix"], there["feigned"]
+        images = there["steps"], there["scale"], there["limit"], there["matrix"], there["noise_bias"]
         place = *self.image.shape, by, *self._images.window.tolist()
         shares = map(float, self._noise_shares[kernel])
         self._kernels["build_images"].blocks(

@@ -254,7 +254,10 @@ def same_sessions(there, here):
     for name, values in here.items():
         for column, array in values.items() if hasattr(values, "items") else [("", values)]:
             other = there[name][column] if column else there[name]
-            np.testing.assert_array_equal(other, array, err_msg=f"{name} {column}")
+            if array.dtype.kind == "f":  # motion's shifts differ by some 1e-15 px
+                np.testing.assert_allclose(other, array, rtol=1e-11, atol=1e-13, err_msg=f"{name} {column}")
+            else:
+                np.testing.assert_array_equal(other, array, err_msg=f"{name} {column}")
 
 
 def test_a_chain_of_the_engine_runs_extract_behind_motion_on_the_card(scene, tmp_path):

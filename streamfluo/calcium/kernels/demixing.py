@@ -302,7 +302,7 @@ def demix_stored(stored, slots, scale, design, known, sweeps, activity):  # type
         demix(products[j], overlaps, sweeps, activity[j])
 
 
-@part
+@kernel
 def demix_background(products, mode_products, overlaps, mode_overlaps, sweeps, estimate):  # type: ignore[no-untyped-def]
     """Update the activities of background modes and components together, by coordinate descent.
 

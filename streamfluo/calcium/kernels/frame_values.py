@@ -4,7 +4,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ...pixels.kernels.kernel import kernel, part
+from ...pixels.kernels.kernel import kernel
 from .demixing import demix_background, demix_frame
 from .spikes import deconvolve_samples
 
@@ -46,7 +46,7 @@ def follow_products(frame, design, estimate, deconvolution, following, out):  # 
     _values(design, (activity, modes, products), deconvolution, following, out)
 
 
-@part
+@kernel
 def _values(design, estimate, deconvolution, following, out):  # type: ignore[no-untyped-def]
     """Deconvolve the activity of a frame that is demixed, and write its values."""
     activity, modes, products = estimate

@@ -1,21 +1,14 @@
-"""A Gauss–Newton step on a card, and what a frame lacks of the template: the formulas and sums of block_levels.py,
-projection.py, gauss_newton.py and misfit.py.
-
-A thread has a column of a row of blocks, as loops of the processor have; sums over all blocks are those of one block of
-threads, in pairs.
-"""
+"""A Gauss–Newton step on a card: the formulas and sums of block_levels.py, projection.py and gauss_newton.py."""
 
 from .agreement import AGREED_GAIN, AGREED_PX, CONTRADICTION_SIGMA
 from .block_levels import LEAST_DIFFERENCES, LEVEL_STRIDE
-from .frame_rows import BLOCK_PX
+from .blocks_gpu import LIGHT, PLACES, SIDE, TOGETHER
 from .gauss_newton import BLOCK_SIGMA, ROUNDS
 from .projection import REJECT_LIMITS
 
 STEP = 12  # numbers that a step gives: δ_y, δ_x, gain, seen, fitting, H of the gain, and six sums of the blocks
 
 NUMBERS = f"""
-#define SIDE {BLOCK_PX}
-#define HALF {(BLOCK_PX - 1) / 2}f
 #define STEP {STEP}
 #define LEVEL_STRIDE {LEVEL_STRIDE}
 #define LEAST_DIFFERENCES {LEAST_DIFFERENCES}
@@ -27,96 +20,13 @@ NUMBERS = f"""
 #define AGREED_GAIN {AGREED_GAIN}
 """
 
-# Sums of what each thread of a block has, and the value of a rank among values without NaN: bit by bit, by how many
-# lie below. What is read behind a barrier is written again behind another one only.
-TOGETHER = """
-template <class Number> DEVICE void add_up(Number* part, int count)
-{
-    for (int half = THREADS / 2; half; half /= 2) {
-        EACH(t) {
-            if (t < half)
-                for (int k = 0; k < count; ++k) part[k * THREADS + t] += part[k * THREADS + t + half];
-        }
-    }
-}
-
-DEVICE unsigned int key_of(float value)
-{
-    union { float number; unsigned int bits; } both;
-    both.number = value;
-    return both.bits & 0x80000000u ? ~both.bits : both.bits | 0x80000000u;
-}
-
-template <class Values> DEVICE int known_of(const Values& value, long long n, int* part)
-{
-    EACH(t) {
-        part[t] = 0;
-        for (long long k = t; k < n; k += THREADS) {
-            const float v = value(k);
-            part[t] += v == v;
-        }
-    }
-    add_up(part, 1);
-    const int found = part[0];
-    EACH(t) {}
-    return found;
-}
-
-template <class Values> DEVICE float of_rank(const Values& value, long long n, int rank, int* part)
-{
-    unsigned int found = 0;
-    for (int bit = 31; bit >= 0; --bit) {
-        const unsigned int tried = found | 1u << bit;
-        EACH(t) {
-            part[t] = 0;
-            for (long long k = t; k < n; k += THREADS) {
-                const float v = value(k);
-                part[t] += v == v && key_of(v) < tried;
-            }
-        }
-        add_up(part, 1);
-        const int below = part[0];
-        EACH(t) {}
-        if (below <= rank) found = tried;
-    }
-    union { unsigned int bits; float number; } both;
-    both.bits = found & 0x80000000u ? found & 0x7fffffffu : ~found;
-    return both.number;
-}
-"""
-
-# levels (by, bx) of the blocks, and slopes (2,) of the frame's light: see block_levels.py, frame_rows.py.
-LIGHT = """
-DEVICE float rise(float slope, long long at) { return slope * ((float)(at % SIDE) - HALF); }
-
-DEVICE float level_at(const float* levels, const float* slopes, float common, long long by, long long bx, long long n)
-{
-    const float here = levels[by * n + bx];
-    if (here == here) return here;
-    return common + (float)SIDE * (slopes[0] * (float)by + slopes[1] * (float)bx);
-}
-"""
-
 MEASURING = (
     NUMBERS
+    + SIDE
     + TOGETHER
     + LIGHT
+    + PLACES
     + """
-#define PLACES \\
-    long long height, long long width, long long seen_top, long long seen_bottom, long long seen_left, \\
-    long long seen_right, long long top, long long bottom, long long left, long long right, const int* shifts
-#define IN_BLOCKS \\
-    const long long blocks_x = (width + SIDE - 1) / SIDE, blocks_y = (height + SIDE - 1) / SIDE; \\
-    const long long across = (width + THREADS - 1) / THREADS
-#define SHIFT_OF(bx) \
-    const int* shift = shifts + 2 * (by * blocks_x + least(bx, blocks_x - 1)); \
-    const long long dy = shift[0], dx = shift[1]
-#define TAKEN(y, x) ((x) >= left && (x) < right && (y) + dy >= seen_top && (y) + dy < seen_bottom \\
-    && (x) + dx >= seen_left && (x) + dx < seen_right ? (float)frame[((y) + dy) * width + (x) + dx] : NAN)
-
-DEVICE long long most(long long a, long long b) { return a > b ? a : b; }
-DEVICE long long least(long long a, long long b) { return a < b ? a : b; }
-
 DEVICE float pairs(float* values)
 {
     for (int n = SIDE / 2; n; n /= 2)
@@ -356,141 +266,6 @@ KERNEL solve(
         EACH(t) {
             if (t == 0)
                 for (int k = 0; k < 5; ++k) found[6 + k] = part[k * THREADS];
-        }
-    }
-}
-
-// The mean (1,) of the levels that are known.
-KERNEL mean_level(long long n, const float* levels, float* mean)
-{
-    BLOCKS(b, 1) {
-        SHARED double part[2 * THREADS];
-        EACH(t) {
-            part[t] = part[THREADS + t] = 0;
-            for (long long i = t; i < n; i += THREADS) {
-                const bool known = levels[i] == levels[i];
-                part[t] += known ? levels[i] : 0;
-                part[THREADS + t] += known;
-            }
-        }
-        add_up(part, 2);
-        EACH(t) {
-            if (t == 0) mean[0] = (float)(part[0] / (part[THREADS] > 1 ? part[THREADS] : 1));
-        }
-    }
-}
-
-struct Between { long long first, second; float part; };
-
-DEVICE Between between(long long at, long long count)
-{
-    const float place = ((float)at + 0.5f) / (float)SIDE - 0.5f;
-    const long long first = most(0, least((long long)floorf(place), count - 2));
-    const Between found = {first, least(first + 1, count - 1), place - (float)first};
-    return found;
-}
-
-DEVICE float level_between(
-    const float* levels, float mean, Between rows, long long x, long long blocks_x)
-{
-    const long long last = blocks_x - 1, bx = most(0, least((x - SIDE / 2) / SIDE, most(last, 1) - 1));
-    float ends[2];
-    for (int k = 0; k < 2; ++k) {
-        const long long at = least(bx + k, last);
-        float above = levels[rows.first * blocks_x + at], below = levels[rows.second * blocks_x + at];
-        above = above == above ? above : mean;
-        below = below == below ? below : mean;
-        ends[k] = above + rows.part * (below - above);
-    }
-    const long long begin = bx > 0 ? bx * SIDE + SIDE / 2 : 0;
-    const float at = (float)((double)(begin - bx * SIDE - SIDE / 2 + 0.5) / SIDE);
-    return ends[0] + (at + (float)(x - begin) * (1.0f / SIDE)) * (ends[1] - ends[0]);
-}
-
-// sums (by, bx, 4): see `add_misfit`; a row in `stride` of the window is looked at.
-KERNEL misfit(
-    PLACES, const PIXEL* frame, const float* image, float gain, const float* levels, const float* mean,
-    const float* fraction, long long stride, double* sums)
-{
-    IN_BLOCKS;
-    BLOCKS(b, blocks_y * across) {
-        SHARED float columns[4 * THREADS];
-        const long long by = b / across, origin = b % across * THREADS;
-        const long long before = most(0, by * SIDE - top);
-        EACH(t) {
-            const long long x = origin + t;
-            float s[4] = {0, 0, 0, 0};
-            for (long long y = top + (before + stride - 1) / stride * stride;
-                 y < least(bottom, (by + 1) * SIDE) && x < width - 1; y += stride) {
-                const Between rows = between(y, blocks_y);
-                const float* here = image + y * width;
-                const float* above = image + most(y - 1, top) * width;
-                const float* below = image + least(y + 1, bottom - 1) * width;
-                float e[2];
-                for (int k = 0; k < 2; ++k) {
-                    const long long i = x + k, bx = i / SIDE, block = by * blocks_x + bx;
-                    e[k] = NAN;
-                    SHIFT_OF(bx);
-                    const bool begins = bx == 0 || shift[-2] != dy || shift[-1] != dx;
-                    const bool ends = bx >= blocks_x - 1 || shift[2] != dy || shift[3] != dx;
-                    const long long p = most(most(begins ? bx * SIDE : 0, left), seen_left - dx);
-                    const long long q = least(least(ends ? (bx + 1) * SIDE : width, right), seen_right - dx);
-                    if (i == 0 || i >= width - 1 || i <= p || i >= q - 1) continue;
-                    const float part_y = fraction[block], part_x = fraction[blocks_y * blocks_x + block];
-                    const float moved = part_y * (below[i] - above[i]) + part_x * (here[i + 1] - here[i - 1]);
-                    e[k] = TAKEN(y, i) - gain * here[i] - level_between(levels, mean[0], rows, i, blocks_x)
-                        + 0.5f * gain * moved;
-                }
-                const float both = e[0] + e[1];
-                if (!(both == both)) continue;
-                const float low = e[0] < 0 ? e[0] : 0, beside = e[1] < 0 ? e[1] : 0;
-                s[0] += low * beside;
-                s[1] += low * low;
-                s[2] += low;
-                s[3] += 1;
-            }
-            for (int k = 0; k < 4; ++k) columns[k * THREADS + t] = s[k];
-        }
-        EACH(t) {
-            const long long bx = origin / SIDE + t;
-            if (t < THREADS / SIDE && bx < blocks_x) {
-                for (int k = 0; k < 4; ++k) {
-                    float total = 0;
-                    for (int x = 0; x < SIDE; ++x) total += columns[k * THREADS + t * SIDE + x];
-                    sums[(by * blocks_x + bx) * 4 + k] = total;
-                }
-            }
-        }
-    }
-}
-
-// found (4): what `missing_structure` adds up, and the template's contrast where the frame fits.
-KERNEL lacking(
-    long long n, const double* sums, const double* noise, const double* projections, const double* matrix,
-    double* found)
-{
-    BLOCKS(b, 1) {
-        SHARED double part[4 * THREADS];
-        EACH(t) {
-            double s[4] = {0, 0, 0, 0};
-            for (long long i = t; i < n; i += THREADS) {
-                const double product = sums[4 * i], square = sums[4 * i + 1], total = sums[4 * i + 2];
-                const double count = sums[4 * i + 3];
-                if (count > 1) {
-                    const double scatter = square - total * total / count;
-                    const double unit = noise[i] > 1e-12 ? noise[i] : 1e-12;
-                    s[0] += (product - total * total / count + scatter / (count - 1)) / unit;
-                    s[1] += scatter / unit * (scatter / unit) / count;
-                    s[2] += count;
-                }
-                s[3] += projections[5 * i + 3] * matrix[9 * i + 8];
-            }
-            for (int k = 0; k < 4; ++k) part[k * THREADS + t] = s[k];
-        }
-        add_up(part, 4);
-        EACH(t) {
-            if (t == 0)
-                for (int k = 0; k < 4; ++k) found[k] = part[k * THREADS];
         }
     }
 }

@@ -1,15 +1,10 @@
 """Frames on a card resampled at a rigid shift or a displacement field, compared, high-passed, and their hot pixels
 replaced: the formulas of shifting.py, warping.py, highpass.py and hot_pixels.py."""
 
-from ..interpolation_weights import FOUR_OUTER
-
 SEGMENT = 128  # pixels of a line
-EVEN, ODD = (", ".join(f"(float){value!r}" for value in part) for part in FOUR_OUTER.tolist())
 
 SHIFTING = (
     f"""
-#define EVEN {{ {EVEN} }}
-#define ODD {{ {ODD} }}
 #define SEGMENT {SEGMENT}
 """
     + """
@@ -41,9 +36,10 @@ KERNEL shift_frame(
     }
 }
 
-DEVICE void four_weights(float t, float* weights)
+DEVICE void four_weights(float t, const float* outer, float* weights)
 {
-    const float even_of[3] = EVEN, odd_of[3] = ODD, square = t * t;
+    const float *even_of = outer, *odd_of = outer + 3;
+    const float square = t * t;
     const float even = (even_of[2] * square + even_of[1]) * square + even_of[0];
     const float odd = ((odd_of[2] * square + odd_of[1]) * square + odd_of[0]) * t;
     const float middle = 0.5f - even, slope = t - 3.0f * odd;
@@ -53,11 +49,11 @@ DEVICE void four_weights(float t, float* weights)
     weights[3] = even + odd;
 }
 
-// See `warp_frame`; basis_y (py, y), basis_x (px, x), PATCHES_X = px; reach (4, blocks): the least and the largest
-// integer shift along y, then along x.
+// See `warp_frame`; basis_y (py, y), basis_x (px, x), PATCHES_X = px; outer (2, 3): FOUR_OUTER; reach (4, blocks): the
+// least and the largest integer shift along y, then along x.
 KERNEL warp_frame(
     long long height, long long width, const PIXEL* frame, long long patches_y, const float* patches,
-    const float* basis_y, const float* basis_x, float* warped, int* reach)
+    const float* basis_y, const float* basis_x, const float* outer, float* warped, int* reach)
 {
     const long long across = (width + THREADS - 1) / THREADS, count = height * across;
     BLOCKS(b, count) {
@@ -92,8 +88,8 @@ KERNEL warp_frame(
                 part[2 * axis * THREADS + t] = part[(2 * axis + 1) * THREADS + t] = below[axis];
             }
             float v[4], w[4], rows[4];
-            four_weights(beyond[0], v);
-            four_weights(beyond[1], w);
+            four_weights(beyond[0], outer, v);
+            four_weights(beyond[1], outer, w);
             const long long at = x + below[1];
             const bool inner = at >= 1 && at < width - 2;
             for (int k = 0; k < 4; ++k) {

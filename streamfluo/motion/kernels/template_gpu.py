@@ -1,13 +1,13 @@
 """The template on a card: its noise, its mean, and what is computed of it in advance, by the formulas and sums of
 shifting.py and template_images.py."""
 
-from .measuring_gpu import LIGHT, NUMBERS, TOGETHER
+from .blocks_gpu import LIGHT, SIDE, TOGETHER
 from .template_images import CLIP_PX, CLIP_SIGMA, MOST_STEPS, SECANT
 
 MOST_RADIUS = 6  # of the smoothing kernels
 
 TEMPLATE = (
-    NUMBERS
+    SIDE
     + TOGETHER
     + LIGHT
     + f"""
@@ -278,15 +278,15 @@ KERNEL build_images(
         }
         EACH(t) {
             if (t < 9) {
-                double total = 0, feigned = 0;
+                double total = 0, of_noise = 0;
                 for (int x = 0; x < across; ++x) {
                     total += products[t * SIDE + x];
-                    feigned += bias[x];
+                    of_noise += bias[x];
                 }
-                if (t == 0 || t == 4) total -= slopes_share * feigned;
+                if (t == 0 || t == 4) total -= slopes_share * of_noise;
                 if (t == 8) {
-                    noise_bias[by * blocks_x + bx] = intensity_share * feigned;
-                    total -= intensity_share * feigned;
+                    noise_bias[by * blocks_x + bx] = intensity_share * of_noise;
+                    total -= intensity_share * of_noise;
                 }
                 matrix[(by * blocks_x + bx) * 9 + t] = total;
             }
