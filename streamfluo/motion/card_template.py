@@ -40,7 +40,7 @@ class CardTemplate(FrozenTemplate):
     """A Template whose arrays live on a card. A step of a single shift takes as few bytes from there whatever the size
     of the frame; the shifts of patches are solved on the host, from 40 bytes a block.
 
-    Frames are arrays of the card. `here` is the same on the host, for what is rare: a search, an examination.
+    Frames are arrays of the card. `here` is the same on the host, for what is rare, as an examination for repeats.
     """
 
     def __init__(self, card: Card, dtypes: Sequence[Any], of: tuple[Any, ...]) -> None:
