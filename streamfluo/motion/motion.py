@@ -65,7 +65,7 @@ class Motion(Freezable):
 
     Params = MotionParams
     devices = ("cpu", "gpu")
-    twin_tolerance = 1e-9  # sums over all blocks have another order; shifts differ by some 1e-15 px, frames not at all
+    twin_tolerance = 1e-9  # some sums over all blocks have another order: 1e-15 px; more in movies too dim
     version = 9  # 8: Gauss–Newton images of eight bits; 9: the high-pass adds up without rounding
     may_need = (VALID,)
     of_planes = ("shift_px",)
