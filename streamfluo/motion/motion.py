@@ -65,7 +65,7 @@ class Motion(Freezable):
 
     Params = MotionParams
     devices = ("cpu", "gpu")
-    twin_tolerance = 1e-9  # some sums over all blocks have another order: 1e-15 px; more in movies too dim
+    twin_tolerance = 1e-9  # of what is told of a step, and information, sums have another order: 1e-15 px
     version = 9  # 8: Gauss–Newton images of eight bits; 9: the high-pass adds up without rounding
     may_need = (VALID,)
     of_planes = ("shift_px",)

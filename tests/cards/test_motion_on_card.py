@@ -90,6 +90,14 @@ def test_shifts_frames_and_template_are_the_processors(params, dtype):
     assert_same(whole("gpu", movie, params), here)
 
 
+def test_rounding_does_not_grow_where_frames_are_too_dim_to_be_registered():
+    movie, _ = calcium(150, shape=(89, 214), neurons=4, motion_px=2.0, photons=1.0, seed=90301)
+    params = {"init_frames": 25, "max_shift_px": 3}
+    here = whole("cpu", np.asarray(movie), params)
+    assert here[0]["valid"].mean() < 0.5
+    assert_same(whole("gpu", np.asarray(movie), params), here)
+
+
 @pytest.mark.parametrize("shape", [(33, 300), (49, 31)])
 def test_frames_of_more_than_one_block_of_threads_in_a_row(shape):
     movie = scene(shape, seed=5)

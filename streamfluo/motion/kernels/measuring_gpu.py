@@ -189,18 +189,16 @@ KERNEL solve(
         }
         for (int round = 0; round < ROUNDS; ++round) {
             EACH(t) {
-                double s[14] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0};
-                for (long long i = t; i < n; i += THREADS) {
-                    double w = weights[i];
-                    s[0] += sums[5 * i + 3];
-                    s[1] += sums[5 * i + 4];
-                    for (int k = 0; k < 3; ++k) s[2 + k] += w * sums[5 * i + k];
-                    w *= sums[5 * i + 3];
-                    for (int k = 0; k < 9; ++k) s[5 + k] += w * matrix[9 * i + k];
+                // one thread a sum, in the order of the blocks: of another order rounding grows from frame to frame
+                double total = 0;
+                for (long long i = 0; i < n && t < 14; ++i) {
+                    const double seen = sums[5 * i + 3];
+                    if (t < 2) total += sums[5 * i + 3 + t];
+                    else if (t < 5) total += weights[i] * sums[5 * i + t - 2];
+                    else total += weights[i] * seen * matrix[9 * i + t - 5];
                 }
-                for (int k = 0; k < 14; ++k) part[k * THREADS + t] = s[k];
+                if (t < 14) part[t * THREADS] = total;
             }
-            add_up(part, 14);
             EACH(t) {
                 if (t == 0) {
                     double h[9], replaced[9];
