@@ -20,7 +20,8 @@ OF_DEFAULT = {
     "changed_is_as_built", "changes_compile_nothing", "changed_back_is_unchanged", "parts_merge_across_a_change",
     "frozen_takes_any_part", "a_change_begins_at_its_frame", "decisions_are_part_of_the_state",
 }  # fmt: skip
-# Of further types the laws that their own kernels may break; of the others a second type tells nothing new.
+# Of further types, and further examples, the laws that their own kernels may break; of the others a second type tells
+# nothing new.
 OF_TYPES = {
     "input_untouched", "cuts_change_nothing", "resume_equals_unbroken", "nothing_compiles_later", "parts_equal_whole",
     "what_is_given_is_declared",
@@ -126,7 +127,9 @@ def fast_laws(kind, params, dtype):
     """The laws that run always where the type of frames is one that does."""
     if dtype not in USUAL:
         return OF_TYPES
-    return LAWS.keys() - OF_DEFAULT if params else LAWS
+    if not params:
+        return LAWS
+    return LAWS.keys() - OF_DEFAULT if params == operators()[kind].examples[0] else OF_TYPES
 
 
 def no_inputs(block):

@@ -81,7 +81,7 @@ def assert_same(there, here):
         np.testing.assert_array_equal(there[2][f"template_{name}"], here[2][f"template_{name}"], err_msg=name)
 
 
-@pytest.mark.parametrize("dtype", ["uint16", "float32"])
+@pytest.mark.parametrize("dtype", ["uint16", pytest.param("float32", marks=pytest.mark.slow)])  # 8 s of a core
 @pytest.mark.parametrize("params", RUNS.values(), ids=RUNS)
 def test_shifts_frames_and_template_are_the_processors(params, dtype):
     movie = scene(dtype=dtype)
@@ -98,7 +98,7 @@ def test_rounding_does_not_grow_where_frames_are_too_dim_to_be_registered():
     assert_same(whole("gpu", np.asarray(movie), params), here)
 
 
-@pytest.mark.parametrize("shape", [(33, 300), (49, 31)])
+@pytest.mark.parametrize("shape", [(33, 300), pytest.param((49, 31), marks=pytest.mark.slow)], ids=str)
 def test_frames_of_more_than_one_block_of_threads_in_a_row(shape):
     movie = scene(shape, seed=5)
     assert_same(whole("gpu", movie, {"highpass_sigma_px": 3}), whole("cpu", movie, {"highpass_sigma_px": 3}))

@@ -45,6 +45,7 @@ PARAMETERS = {
     "known places of a spline": {"spots": HEIGHTS, "model": "spline", "spline": SPLINE},
     "known places in large crops": {"spots": NEAR, "crop_px": 29, "method": "border"},
 }  # fmt: skip
+FEW = ("border pixels", "means", "known ellipses", "known places of a spline")  # all of them take 8 s of a core
 
 
 @pytest.fixture(autouse=True)
@@ -89,7 +90,9 @@ def test_spots_are_the_processors_whatever_is_known_of_the_camera(camera):
     agree({}, CAMERAS[camera], "uint16", frames("uint16"))
 
 
-@pytest.mark.parametrize("params", PARAMETERS)
+@pytest.mark.parametrize(
+    "params", [*FEW, *(pytest.param(name, marks=pytest.mark.slow) for name in PARAMETERS if name not in FEW)]
+)
 def test_spots_are_the_processors_however_they_are_measured_and_whatever_was_not_seen(params):
     agree(PARAMETERS[params], CAMERAS["known"], "float32", frames("float32"))
 
