@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from .kernels.likelihood import Array
+from .quantiles import in_order, median, of_rank, percentiles
 
 MIN_NOISE_E = 1e-3
 EXTREME_PART, EXTREME_SPANS = 0.003, 2.0  # of the frames at either end, beyond which intensities are cut off
@@ -67,22 +68,18 @@ def without_extremes(intensity: Array) -> Array:
     One cosmic ray would else set the scale of bounds, starts and outliers. A dye that is on for 0.3 % of the frames,
     or for two of them, is what may be lost.
     """
-    cut = intensity.copy()
-    for trace in cut.T:
-        seen = np.sort(trace[np.isfinite(trace)])
-        extreme = max(2, int(np.ceil(EXTREME_PART * len(seen))))
-        if len(seen) > 4 * extreme:
-            low, high = seen[extreme], seen[-1 - extreme]
-            reach = EXTREME_SPANS * (high - low)
-            if reach > 0:
-                np.clip(trace, low - reach, high + reach, out=trace)
-    return cut
+    ordered, seen = in_order(np.where(np.isfinite(intensity), intensity, np.nan))
+    extreme = np.maximum(2, np.ceil(EXTREME_PART * seen).astype(np.int64))
+    many = seen > 4 * extreme
+    low, high = (of_rank(ordered, np.where(many, rank, 0)) for rank in (extreme, seen - 1 - extreme))
+    reach = EXTREME_SPANS * (high - low)
+    return np.where(many & (reach > 0), np.clip(intensity, low - reach, high + reach), intensity)
 
 
 def noise_sd(x: Array) -> Array:
     """Return the noise σ (n,) of traces (t, n) from differences of adjacent frames; in most of them none switches."""
     steps = np.abs(np.diff(x, axis=0))
-    return np.asarray(np.nanpercentile(steps, 40, axis=0) / (0.5244 * np.sqrt(2))) + 1e-12
+    return np.asarray(percentiles(steps, (40,))[0] / (0.5244 * np.sqrt(2))) + 1e-12
 
 
 def blinks(x: Array) -> Array:
@@ -91,7 +88,7 @@ def blinks(x: Array) -> Array:
     frames = np.isfinite(d).sum(0)
     variance = np.nanmean(d * d, axis=0) + 1e-300
     correlated = sum(np.nanmean(d[lag:] * d[:-lag], axis=0) for lag in (1, 2, 3)) / variance / np.sqrt(3)
-    low, high = np.nanpercentile(x, (5, 95), axis=0)
+    low, high = percentiles(x, (5, 95))
     spread = ((high - low) / (3.29 * noise_sd(x))) ** 2 - 1
     error = 1 / np.sqrt(np.maximum(frames, 1))
     return np.asarray((correlated > BLINKS * error) | (spread > SPREADS * error))
@@ -99,10 +96,10 @@ def blinks(x: Array) -> Array:
 
 def shot_noise_error(electrons: Array) -> str:
     """Return the reason why traces (t, n) cannot be electrons, from their noise where they are bright; empty: none."""
-    bright = electrons - np.nanpercentile(electrons, 1, axis=0)
-    level = np.nanpercentile(bright, 75, axis=0)
-    pairs = np.where((bright[1:] + bright[:-1]) / 2 >= np.nanmedian(bright, axis=0), np.diff(bright, axis=0), np.nan)
-    variance = (np.nanpercentile(np.abs(pairs), 40, axis=0) / (0.5244 * np.sqrt(2))) ** 2
+    bright = electrons - percentiles(electrons, (1,))[0]
+    level = percentiles(bright, (75,))[0]
+    pairs = np.where((bright[1:] + bright[:-1]) / 2 >= median(bright), np.diff(bright, axis=0), np.nan)
+    variance = (percentiles(np.abs(pairs), (40,))[0] / (0.5244 * np.sqrt(2))) ** 2
     variance = np.where(variance > 0, variance, np.nanmean(pairs**2, axis=0) / 2)
     ratio = np.median(variance / np.maximum(level, 1e-300))
     if not 0 < ratio < MIN_NOISE_TO_SHOT:

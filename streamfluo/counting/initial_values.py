@@ -6,6 +6,7 @@ import numpy as np
 
 from .bounds import noise_sd
 from .kernels.likelihood import Array
+from .quantiles import median, percentiles
 
 STEP_NOISES, MIN_STEPS = 6.0, 5  # of the noise of a difference, to be a step; of them, for their median
 DUTY_CYCLES = (0.4, 0.2, 0.65)  # fraction of the time an emitter is on: three starts, the best fit is kept
@@ -21,7 +22,7 @@ def initial_parameters(
     """
     emitters = None if emitters is None else max(emitters, 1)
     noise = noise_sd(x)
-    low, middle = np.nanpercentile(intensity, 1, axis=0), np.nanmean(intensity, axis=0)
+    low, middle = percentiles(intensity, (1,))[0], np.nanmean(intensity, axis=0)
     variance = np.nanvar(intensity, axis=0)
     if camera:
         variance = np.maximum(variance - noise**2, 0.1 * variance)
@@ -51,8 +52,8 @@ def step_parameters(x: Array, intensity: Array, camera: bool, bounds: Array, emi
     Steps do not depend on the duty cycle, which the mean (emitters given) or the mean and the variance then tell.
     """
     guess = initial_parameters(x, intensity, camera, bounds, emitters, DUTY_CYCLES[0])
-    noise = noise_sd(x) * (1.0 if camera else np.nanmedian(intensity, axis=0))
-    low, high = np.nanpercentile(intensity, (1, 99), axis=0)
+    noise = noise_sd(x) * (1.0 if camera else median(intensity))
+    low, high = percentiles(intensity, (1, 99))
     middle = np.nanmean(intensity, axis=0)
     mu_bg = float(np.nanmin(low + (2 * noise if camera else 0)))
     step = median_step(x, intensity)
