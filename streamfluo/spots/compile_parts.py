@@ -9,7 +9,7 @@ import numpy as np
 from ..core.spec import Spec
 from .kernels.detection import CANDIDATE_COLUMNS, detect_spots, new_search
 from .kernels.frames import by_likelihood, measure_spots
-from .kernels.known_places import KnownSpots, measure_known
+from .kernels.known_places import KnownSpots, as_needed, measure_known
 from .params import SpotsParams, both_widths, camera_of, measurement_of
 from .places import neighbours_of
 
@@ -39,4 +39,4 @@ def compile_known(params: SpotsParams, spec: Spec) -> None:
     spots = KnownSpots(none, *neighbours_of(none, params.crop_px, max(both_widths(params))))
     measurement = measurement_of(params, spec, camera_of(params, spec), params.spots is not None)
     frames, values = np.zeros((1, *spec.shape), np.float32), np.empty((4, 1, 0))
-    measure_known(frames, spots, np.zeros((1, 2)), measurement, values, np.zeros((1, 0), np.int64))
+    measure_known(frames, spots, np.zeros((1, 2)), as_needed(measurement), values, np.zeros((1, 0), np.int64))

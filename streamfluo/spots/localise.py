@@ -14,7 +14,7 @@ from ..core.spec import Spec
 from .doubts import rows_compared
 from .kernels.detection import detect_spots
 from .kernels.frames import FRAME, X, Y, by_likelihood, measure_spots
-from .kernels.known_places import KnownSpots, measure_known
+from .kernels.known_places import KnownSpots, as_needed, measure_known
 from .kernels.matched_filter import Search
 from .kernels.measuring import Measurement
 from .on_card import CardKnown, CardLocaliser, CardSensor
@@ -67,7 +67,7 @@ class Localiser:
         """Return what spots at known places, moved by shifts (t, 2), have in each frame."""
         values = np.empty((4, len(frames), len(spots.places)))
         flags = np.zeros(values.shape[1:], np.int64)
-        measure_known(frames, spots, shifts, self._measurement, values, flags)
+        measure_known(frames, spots, shifts, as_needed(self._measurement), values, flags)
         return values, flags
 
 

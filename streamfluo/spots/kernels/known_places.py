@@ -11,13 +11,14 @@ import numpy as np
 
 from ...pixels.kernels.kernel import kernel, part
 from .crops import Crop
-from .integration import WEIGHTED, border_median, psf_image
+from .integration import LIKELIEST, SPLINE, WEIGHTED, border_median, psf_image
 from .measuring import (
     BELOW_ZERO,
     CROWDED,
     NOT_CONVERGED,
     OUTSIDE,
     SURE,
+    Measurement,
     cut,
     integrate,
     subtract_spot,
@@ -45,11 +46,18 @@ class Measured(NamedTuple):
     flags: Any
 
 
+def as_needed(measurement: Measurement) -> Measurement:
+    """Return a Measurement without the spline and the methods that are not used: of None they are not compiled, 2 s."""
+    psf = measurement.psf if measurement.psf.model == SPLINE else measurement.psf._replace(spline=None)
+    return measurement._replace(psf=psf, method=None if measurement.method == LIKELIEST else measurement.method)
+
+
 @kernel(error_model="numpy")
 def measure_known(frames, spots, shifts, measurement, values, flags):  # type: ignore[no-untyped-def]
     """Integrate KnownSpots in frames (t, y, x), moved by shifts (t, 2).
 
     Write photons, error, background and χ² (4, t, n) and flags (t, n); NaN where a spot lies outside the field.
+    measurement: as `as_needed` returns it.
     """
     scratch = workspace(measurement.side)
     moved = KnownSpots(np.empty_like(spots.places), spots.starts, spots.near)

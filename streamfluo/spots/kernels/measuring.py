@@ -30,7 +30,7 @@ class Sensor(NamedTuple):
 class Measurement(NamedTuple):
     """How spots are measured: the sensor, the PSF with its usual ellipse, the crop's side [px], and codes.
 
-    fit: MLE …; method: WEIGHTED …, or None where the fit gives the photons; free: FIXED_WIDTH …
+    fit: MLE …; method: WEIGHTED …, or None: the likeliest, of found spots that of the fit; free: FIXED_WIDTH …
     """
 
     sensor: Sensor
@@ -74,7 +74,12 @@ def workspace(side):  # type: ignore[no-untyped-def]
 
 @kernel(error_model="numpy")
 def integrate(crop, psf, b, method, outermost):  # type: ignore[no-untyped-def]
-    """Return N, its standard error, b and χ² of one crop by a method; psf (h, ≥ width): the PSF in each pixel."""
+    """Return N, its standard error, b and χ² of one crop by a method; psf (h, ≥ width): the PSF in each pixel.
+
+    Of a method of None, the likeliest, the others are not compiled.
+    """
+    if method is None:
+        return likeliest(flat(crop, psf), b)
     if method == BORDER:
         return border(crop, outermost)
     if method == WEIGHTED:

@@ -173,8 +173,10 @@ def spline_image(place, pixel_nm, spline, width, out):  # type: ignore[no-untype
 
     spline: Spline. The PSF is Σ c[k, j, i] B_k(−z) B_j((row − y) · pixel_y) B_i((column − x) · pixel_x), the B cubic,
     divided by its sum over all pixels that the knots reach, also those outside the crop. False where z is outside the
-    knots or the sum not positive.
+    knots or the sum not positive, or there is no spline (None), with which nothing of it is compiled.
     """
+    if spline is None:
+        return False
     coefficients, knots_z, knots_y, knots_x, plane, rows = spline
     y, x, z = place
     pixel_y, pixel_x = pixel_nm
