@@ -79,7 +79,7 @@ class Spots(Mergeable):
     there `photons` is NaN.
     """
 
-    version = 4  # 4: frames are compared with the camera by their index, which parts share
+    version = 5  # 4: frames are compared with the camera by their index, which parts share; 5: fits end earlier
     devices = ("cpu", "gpu")
     twin_tolerance = 1e-7  # of places that nothing is fitted to, from a filter in float32; fits agree to 1e-9
     Params = SpotsParams

@@ -17,7 +17,7 @@ optimises every function by itself, then with what it calls, then once more: her
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from functools import cache, partial, wraps
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,7 @@ from numba.np import arrayobj
 
 from .cache_faults import cached_if_possible, loads_in_spite, saves_in_spite
 from .cache_misses import looked_for_again
+from .cache_stamps import stamp_of
 
 OPTIONS: Mapping[str, Any] = {"nogil": True, "cache": True, "no_cfunc_wrapper": True}
 
@@ -45,6 +46,9 @@ def kernel(function: Any = None, **options: Any) -> Any:
     if function is None:
         return partial(kernel, **options)
     compiled = cached_if_possible(function, {**OPTIONS, **options})
+    if (files := getattr(compiled._cache, "_cache_file", None)) is not None:
+        with suppress(OSError):  # no file: numba's own stamp
+            files._source_stamp = stamp_of(function.__code__.co_filename)
     compiled.get_call_template = _without_constants(compiled.get_call_template)
     return compiled
 
