@@ -1,7 +1,7 @@
 """Whether a kernel in numba's cache is still that of its source, by what its file says and those that it imports.
 
-numba compares time and size of a kernel's own file. But a kernel holds the code of those that it calls: where one of them
-had changed in another file, the old code went on being used, and where files had only been written anew, as by an
+numba compares time and size of a kernel's own file. But a kernel holds the code of those that it calls: where one of
+them had changed in another file, the old code went on being used, and where files had only been written anew, as by an
 upgrade, all was compiled again.
 """
 
