@@ -107,12 +107,11 @@ def _brightest_adu(frame: np.ndarray, image: np.ndarray, gain: float) -> float:
 
 
 def _without_local_means(image: np.ndarray) -> np.ndarray:
-    rest = image.copy()
-    for y in range(0, image.shape[0], _LOCAL_PX):
-        for x in range(0, image.shape[1], _LOCAL_PX):
-            part = rest[y : y + _LOCAL_PX, x : x + _LOCAL_PX]
-            part -= part.mean()
-    return rest
+    borders = [np.arange(0, side, _LOCAL_PX) for side in image.shape]
+    sums = np.add.reduceat(np.add.reduceat(image, borders[0], axis=0), borders[1], axis=1)
+    sides = [np.diff(border, append=side) for border, side in zip(borders, image.shape, strict=True)]
+    means = sums / np.outer(*sides).astype(np.float32)
+    return np.asarray(image - means.repeat(sides[0], axis=0).repeat(sides[1], axis=1))
 
 
 def _correlation(one: np.ndarray, other: np.ndarray) -> float:
