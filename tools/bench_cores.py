@@ -15,6 +15,7 @@ import hashlib
 import sys
 import time
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import scipy.ndimage as ndi
@@ -80,12 +81,14 @@ class Runner:
     """One chain, and what it made so far, as a digest."""
 
     def __init__(self, chain: Chain, movie: np.ndarray) -> None:
-        self.chain, self._movie, self._told = chain, movie, hashlib.sha256()
+        self.chain, self._movie, self._told = chain, movie, dict[str, Any]()
         self.reads = [step.id for step in self.chain.steps if not step.lives_on_frames]
 
     def take(self, first: int, stop: int, size: int) -> tuple[float, float]:
         """Run frames in blocks, several at once as the engine does; return seconds, and seconds of processors."""
         began, cpu = time.perf_counter(), time.process_time()
+        streamed = self.chain.streams() if size == GRID_FRAMES else 0
+        size = streamed or size
         stops, results = iter(range(first + size, stop + 1, size)), []
 
         def pull() -> Block | None:
@@ -93,7 +96,7 @@ class Runner:
             return None if at is None else Block(at - size, np.arange(at - size, at), self._movie[at - size : at])
 
         while (at := len(results)) * size < stop - first:  # a stream has an end
-            if size == GRID_FRAMES and self.chain.streams(size):
+            if streamed:
                 self.chain.run_stream(pull, lambda block, found: results.append([r.values for r in found]))
             else:
                 results.append([r.values for r in self.chain.run(pull())])
@@ -105,15 +108,16 @@ class Runner:
 
     def _add(self, arrays: Mapping[str, np.ndarray]) -> None:
         for name, array in arrays.items():
-            self._told.update(name.encode())
-            self._told.update(np.ascontiguousarray(array).tobytes())
+            self._told.setdefault(name, hashlib.sha256()).update(np.ascontiguousarray(array).tobytes())
 
     @property
     def digest(self) -> str:
         """Of all values so far, and the images as of now."""
         for step in self.reads:
             self._add(self.chain.read(step, ["linearised"]))
-        return self._told.hexdigest()[:16]
+        return hashlib.sha256(
+            "".join(self._told[name].hexdigest() for name in sorted(self._told)).encode()
+        ).hexdigest()[:16]
 
 
 def measure(name: str, text: str, movie: np.ndarray, counts: list[int], cut: tuple[int, int, int]) -> None:

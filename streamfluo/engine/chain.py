@@ -101,9 +101,9 @@ class Chain:
         plane = block.plane if self.spec.planes else ONE_PLANE
         return self._through(plane, block) + self._late(plane, block)
 
-    def streams(self, frames: int) -> bool:
-        """Whether blocks of so many frames that wait are worth a `run_stream`."""
-        return not self.changes.waiting and self._flow.streams(frames, self.spec.shape[0] * self.spec.shape[1])
+    def streams(self) -> int:
+        """Of how many frames blocks are best that wait for a `run_stream`; 0 where it is not worth it."""
+        return 0 if self.changes.waiting else self._flow.streams(self.spec.shape[0] * self.spec.shape[1])
 
     def run_stream(self, pull: Pull, done: Done) -> None:
         """Run blocks through every step as `pull` gives them, until it gives none: a step on the next one while those

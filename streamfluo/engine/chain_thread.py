@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from functools import partial
 
 from ..core.block import Block
@@ -65,8 +66,8 @@ def _push(parts: Parts, block: Block) -> None:
     arrived_ns, taken_ns = parts.ring.arrived_ns("chain"), time.monotonic_ns()
     alone = parts.listening is not None or parts.acting is not None  # what they know of frames is of one block
     waits = _is_pressed(parts) and parts.ring.waiting("chain") >= GRID_FRAMES
-    if waits and new is block and not alone and parts.chain.streams(len(block)):
-        _stream(parts, block, (arrived_ns, taken_ns))
+    if waits and new is block and not alone and (frames := parts.chain.streams()):
+        _stream(parts, block, (arrived_ns, taken_ns), frames)
         return
     if parts.listening is not None:
         parts.listening.arrived(new, arrived_ns)
@@ -76,26 +77,29 @@ def _push(parts: Parts, block: Block) -> None:
     _done(parts, block, new, surely(parts, partial(parts.chain.run, new)), (arrived_ns, taken_ns))
 
 
-def _stream(parts: Parts, first: Block, when_ns: tuple[int, int]) -> None:
-    """Run a block through the chain, and whole cells that wait behind it, until something else is to be done."""
+def _stream(parts: Parts, first: Block, when_ns: tuple[int, int], frames: int) -> None:
+    """Run a block through the chain, and whole cells that wait behind it, until something else is to be done; so many
+    frames at a time."""
     until = time.monotonic() + (NEVER if parts.publisher is None else STREAM_S)
     came: list[tuple[tuple[int, int], int]] = []  # of each block: when it arrived, and was taken; its number
+    left = deque(_pieces(first, frames))  # of the cell that came last
+    of_cell = when_ns, 0
     taken: list[Block] = []
     over: list[int] = []  # of those that are done
 
     def pull() -> Block | None:
-        if not came:
-            came.append((when_ns, 0))
-            taken.append(first)
-            return first
-        if parts.asked or parts.stopping.abandoned.is_set() or time.monotonic() > until:
-            return None
-        if (more := parts.ring.take_more("chain")) is None:
-            return None
-        came.append(((more[1], time.monotonic_ns()), more[2]))
-        taken.append(more[0])
+        nonlocal of_cell
+        if not left:
+            if parts.asked or parts.stopping.abandoned.is_set() or time.monotonic() > until:
+                return None
+            if (more := parts.ring.take_more("chain")) is None:
+                return None
+            of_cell = (more[1], time.monotonic_ns()), more[2]
+            left.extend(_pieces(more[0], frames))
+        came.append(of_cell)
+        taken.append(left.popleft())
         let_go()
-        return more[0]
+        return taken[-1]
 
     def done(block: Block, results: list[StepResult]) -> None:
         _done(parts, block, block, results, came[len(over)][0])
@@ -109,10 +113,19 @@ def _stream(parts: Parts, first: Block, when_ns: tuple[int, int]) -> None:
 
     try:
         parts.chain.run_stream(pull, done)
+        while left:  # it takes so many blocks at most
+            parts.chain.run_stream(pull, done)
     except CardLost as fault:
         fall_back(parts, fault)
         for block in list(taken):
             done(block, parts.chain.run(block))
+        while left and (piece := pull()) is not None:
+            done(piece, parts.chain.run(piece))
+
+
+def _pieces(block: Block, frames: int) -> list[Block]:
+    """A block in blocks of so many frames."""
+    return [block.cut(at, at + frames) for at in range(block.index, block.stop, frames)]
 
 
 def _done(parts: Parts, block: Block, new: Block, results: list[StepResult], when_ns: tuple[int, int]) -> None:

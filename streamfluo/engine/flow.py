@@ -20,6 +20,7 @@ from ..core.block import Block
 from ..core.card import CardFull, CardLost, card_fault
 from ..core.card_block import on_device
 from ..core.errors import FrameError
+from ..core.grid import GRID_FRAMES
 from ..core.operator import Output
 from ..core.plane import in_plane
 from ..core.step_values import StepValues
@@ -111,13 +112,14 @@ class Flow:
         found = None if step.muted else self.guarded(step, index, lambda: self._read(giver, [name])[name])
         return found if found is None else np.asarray(found)
 
-    def streams(self, frames: int, frame_px: int) -> bool:
-        """Whether blocks of so many frames that wait are worth running as a stream, and what is under way is not too
-        much memory."""
-        if not self.shares or self._ahead * frames * frame_px * FLOAT_BYTES > STREAM_BYTES:
-            return False
+    def streams(self, frame_px: int) -> int:
+        """Of how many frames, a power of two, the blocks of a stream are, so that what is under way is not too much
+        memory; 0 where a stream is not worth it."""
         usual = [step.usual_ns for step in self._steps]
-        return sum(usual) - max(usual) >= FRAME_NS
+        if not self.shares or sum(usual) - max(usual) < FRAME_NS:
+            return 0
+        most = STREAM_BYTES // (self._ahead * frame_px * FLOAT_BYTES)
+        return min(GRID_FRAMES, 1 << most.bit_length() - 1) if most else 0
 
     def run_stream(self, pull: Pull, done: Done, most: int = BLOCKS) -> None:
         """Run blocks of the only plane through the steps as `pull` gives them, until it gives none, at most so many.
