@@ -78,7 +78,8 @@ class Count(Operator):
     )
     report = staticmethod(report_of)
     measures = staticmethod(measures_of)
-    compiles_later = (compile_steps, compile_likelihood, compile_filter)
+    compiles = (compile_steps,)
+    compiles_later = (compile_likelihood, compile_filter)
     examples = (
         {"emission": "lognormal", "max_emitters": 3, "parameters": (50.0, 100.0, 0.1, 0.05, 0.08, 0.01),
          "bleaching": True, "update_every": 40, "learn_frames": 60, "learn_delay_frames": 20},
@@ -93,7 +94,7 @@ class Count(Operator):
             self.presents = replace(self.presents, places=shown)  # type: ignore[misc]
         self._traces = None if params.traces is None else checked_traces(params.traces, "count: traces").T
         self.needs = ("photons",) if self._traces is None else ()
-        self._kernel_of_steps = later(partial(compile_steps, params, spec))
+        compile_steps(params, spec)
         self._kernels = later(*(partial(part, params, spec) for part in self.compiles_later), _load_scipy)
         if params.parameters is not None:
             self._kernels.wait()
@@ -145,11 +146,10 @@ class Count(Operator):
         """Bleaching steps are fitted by the caller's thread, 50 µs a trace; its rows of the record stay unchanged."""
         wanted = self.snapshot_names(names)
         found = {name: self._snapshot(name) for name in wanted if name != "bleaching_steps"}
-        record, steps, kernel_of_steps = self._record, self._steps.copy(), self._kernel_of_steps
+        record, steps = self._record, self._steps.copy()
 
         def read() -> Mapping[str, np.ndarray]:
             if "bleaching_steps" in wanted:
-                kernel_of_steps.wait()
                 found["bleaching_steps"] = traces_bleaching_steps(record) if len(record) else steps
             return {name: found[name] for name in wanted}
 
