@@ -136,7 +136,13 @@ def draw(found: list[Growth], path: Path) -> None:
         if name == "threads":
             axes.set_xscale("linear")
             axes.set_yscale("linear")
-            axes.set(xlim=(0.8, growth.sizes[-1] + 0.2), ylim=(0, growth.sizes[-1]), xticks=growth.sizes)
+            axes.set(xlim=(0.8, growth.sizes[-1] + 0.2), xticks=growth.sizes)
+            axes.set_ylim(0, 1.05 * max(growth.sizes[-1], *growth.figures))
+        else:
+            axes.set_xticks(growth.sizes, [_size(growth, size) for size in growth.sizes])
+            axes.xaxis.set_minor_formatter("")
+            axes.yaxis.set_major_formatter("{x:g}")
+            axes.set_ylim(10 ** np.floor(np.log10(axes.dataLim.ymin)), 10 ** np.ceil(np.log10(axes.dataLim.ymax)))
         axes.grid(alpha=0.25, which="both", lw=0.5)
         axes.legend(fontsize=7, frameon=False)
     figure.savefig(path)
