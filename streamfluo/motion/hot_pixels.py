@@ -47,7 +47,7 @@ class HotPixels:
         self._find()
 
     def observe(self, frame: np.ndarray) -> None:
-        """Detect hot pixels in one of the first frames (y, x); 5 ms at 512 × 512. Later frames cost nothing."""
+        """Detect hot pixels in one of the first frames (y, x); 15 ms at 512 × 512. Later frames cost nothing."""
         if not self.looks:
             return
         outlier, window = np.zeros(frame.shape, bool), inside(seen_window(frame))
