@@ -19,7 +19,7 @@ PACKAGE = Path(__file__).parents[2]
 
 @cache
 def stamp_of(file: str) -> str:
-    """Return a digest of a source file, of files that it imports relatively and of kernels here, and of what they import.
+    """Return a digest of a source file, of what it imports relatively or as kernels here, and of what these import.
 
     Takes .1 ms a file. Raises OSError where it cannot be read.
     """
